@@ -1,0 +1,168 @@
+//! What is off the fast path, as global functions: the kernel verifies each of them once, not once for every caller.
+//!
+//! A global function takes the context and numbers and returns a number (kernel 5.6, Documentation/bpf/btf.rst). The
+//! pipeline calls the safe functions at the top; `unsafe` below is the attribute that exports a symbol.
+
+use aya_ebpf::bindings::xdp_md;
+use balancer_common::{
+    abi::Slot,
+    flow::FlowHash,
+    service::FAMILY_IPV4,
+    verdict::{Reason, Verdict},
+    wire::{
+        ip::{Ip, PROTOCOL_TCP},
+        ipv4::Ipv4Header,
+        ipv6::Ipv6Header,
+        tcp::TcpHeader,
+        transport::Transport,
+        udp::UdpHeader,
+    },
+};
+
+use crate::{
+    frame::{Frame, Header},
+    stage::{conntrack, emit, icmp, length, mss, reply, reset},
+};
+
+/// Id of the backend of a flow that its slot cannot place; [`Reason::NoBackend`] when there is none.
+#[inline(always)]
+pub fn conntrack<I: Ip, T: Transport>(frame: &Frame, service: u32, slot: Slot, hash: FlowHash) -> Result<u32, Verdict> {
+    let (context, slot, hash) = (frame.raw(), u64::from(slot.owner) | u64::from(slot.previous) << 32, hash.0);
+    let word = match (I::FAMILY == FAMILY_IPV4, T::PROTOCOL == PROTOCOL_TCP) {
+        (true, true) => conntrack_tcp_ipv4(context, service, slot, hash),
+        (true, false) => conntrack_udp_ipv4(context, service, slot, hash),
+        (false, true) => conntrack_tcp_ipv6(context, service, slot, hash),
+        (false, false) => conntrack_udp_ipv6(context, service, slot, hash),
+    };
+    if word >> 32 == 0 { Ok(word as u32) } else { Err(Verdict::from_word(word as u32)) }
+}
+
+/// Some other active backend of a service port, as a [`BackendRef`](balancer_common::id::BackendRef) word; 0 for none.
+#[inline(always)]
+pub fn fallback(service: u32, hash: FlowHash) -> u32 {
+    conntrack_fallback(service, hash.0)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn conntrack_fallback(service: u32, hash: u64) -> u32 {
+    conntrack::fallback(service, FlowHash(hash))
+}
+
+/// Cuts padding off, or says that the frame holds less than its IP packet.
+#[inline(always)]
+pub fn fit(frame: &mut Frame, length: u32) -> Result<(), Verdict> {
+    if fit_length(frame.raw(), length) == 0 { Ok(()) } else { Err(Verdict::Drop(Reason::Truncated)) }
+}
+
+/// Answers with a reset.
+#[inline(always)]
+pub fn reset<I: Ip>(frame: &mut Frame) -> Verdict {
+    let context = frame.raw();
+    Verdict::from_word(if I::FAMILY == FAMILY_IPV4 { reset_ipv4(context) } else { reset_ipv6(context) })
+}
+
+/// Answers with ICMP port unreachable, or with time exceeded.
+#[inline(always)]
+pub fn icmp_error<I: Ip>(frame: &mut Frame, expired: bool) -> Verdict {
+    let (context, expired) = (frame.raw(), u32::from(expired));
+    let word = if I::FAMILY == FAMILY_IPV4 { icmp_ipv4(context, expired) } else { icmp_ipv6(context, expired) };
+    Verdict::from_word(word)
+}
+
+/// Clamps an MSS that is not the first option.
+#[inline(always)]
+pub fn mss<I: Ip>(frame: &mut Frame, inner_mtu: u16) {
+    let (context, inner_mtu) = (frame.raw(), u32::from(inner_mtu));
+    // What it returns says nothing: a global function has to return a number.
+    let _nothing =
+        if I::FAMILY == FAMILY_IPV4 { mss_ipv4(context, inner_mtu) } else { mss_ipv6(context, inner_mtu) };
+}
+
+/// The backend entry of a reply whose container port several service ports publish; 0 for none.
+#[inline(always)]
+pub fn reply_flow<O: Ip, I: Ip>(frame: &Frame, backend: u32, protocol: u8) -> Option<u32> {
+    let (context, protocol) = (frame.raw(), u32::from(protocol));
+    let id = match (O::FAMILY == FAMILY_IPV4, I::FAMILY == FAMILY_IPV4) {
+        (true, true) => reply_ipv4_in_ipv4(context, backend, protocol),
+        (true, false) => reply_ipv6_in_ipv4(context, backend, protocol),
+        (false, true) => reply_ipv4_in_ipv6(context, backend, protocol),
+        (false, false) => reply_ipv6_in_ipv6(context, backend, protocol),
+    };
+    (id != 0).then_some(id)
+}
+
+/// Sends a reply as the kernel's routes say.
+#[inline(always)]
+pub fn to_client_by_kernel<I: Ip>(frame: &mut Frame) -> Verdict {
+    let context = frame.raw();
+    Verdict::from_word(if I::FAMILY == FAMILY_IPV4 { by_kernel_ipv4(context) } else { by_kernel_ipv6(context) })
+}
+
+/// Hands a finished frame to the daemon, or drops it for `otherwise`.
+#[inline(always)]
+pub fn through_daemon(frame: &Frame, otherwise: Reason) -> Verdict {
+    Verdict::from_word(slow_path(frame.raw(), otherwise as u32))
+}
+
+/// Folded sum of `length` bytes from an even `offset`, across buffers.
+#[inline(always)]
+pub fn sum(frame: &Frame, offset: u32, length: u32) -> Option<u16> {
+    u16::try_from(sum_bytes(frame.raw(), offset, length)).ok()
+}
+
+macro_rules! global {
+    ($(fn $name:ident($($argument:ident: $kind:ty),*) -> $result:ty = |$frame:ident| $body:expr;)*) => {$(
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $name(context: *mut xdp_md $(, $argument: $kind)*) -> $result {
+            #[allow(unused_mut, reason = "some bodies only read the frame")]
+            let mut $frame = Frame::new(context);
+            $body
+        }
+    )*};
+}
+
+global! {
+    fn conntrack_tcp_ipv4(service: u32, slot: u64, hash: u64) -> u64 =
+        |frame| placed::<Ipv4Header, TcpHeader>(&frame, service, slot, hash);
+    fn conntrack_udp_ipv4(service: u32, slot: u64, hash: u64) -> u64 =
+        |frame| placed::<Ipv4Header, UdpHeader>(&frame, service, slot, hash);
+    fn conntrack_tcp_ipv6(service: u32, slot: u64, hash: u64) -> u64 =
+        |frame| placed::<Ipv6Header, TcpHeader>(&frame, service, slot, hash);
+    fn conntrack_udp_ipv6(service: u32, slot: u64, hash: u64) -> u64 =
+        |frame| placed::<Ipv6Header, UdpHeader>(&frame, service, slot, hash);
+    fn fit_length(length: u32) -> u32 = |frame| u32::from(!length::fit(&mut frame, length));
+    fn reset_ipv4() -> u32 = |frame| reset::run::<Ipv4Header>(&mut frame).word();
+    fn reset_ipv6() -> u32 = |frame| reset::run::<Ipv6Header>(&mut frame).word();
+    fn icmp_ipv4(expired: u32) -> u32 = |frame| icmp::error::<Ipv4Header>(&mut frame, expired != 0).word();
+    fn icmp_ipv6(expired: u32) -> u32 = |frame| icmp::error::<Ipv6Header>(&mut frame, expired != 0).word();
+    fn mss_ipv4(inner_mtu: u32) -> u32 = |frame| mss::search::<Ipv4Header>(&mut frame, inner_mtu as u16);
+    fn mss_ipv6(inner_mtu: u32) -> u32 = |frame| mss::search::<Ipv6Header>(&mut frame, inner_mtu as u16);
+    fn reply_ipv4_in_ipv4(backend: u32, protocol: u32) -> u32 =
+        |frame| reply::remembered::<Ipv4Header, Ipv4Header>(&frame, backend, protocol as u8);
+    fn reply_ipv6_in_ipv4(backend: u32, protocol: u32) -> u32 =
+        |frame| reply::remembered::<Ipv4Header, Ipv6Header>(&frame, backend, protocol as u8);
+    fn reply_ipv4_in_ipv6(backend: u32, protocol: u32) -> u32 =
+        |frame| reply::remembered::<Ipv6Header, Ipv4Header>(&frame, backend, protocol as u8);
+    fn reply_ipv6_in_ipv6(backend: u32, protocol: u32) -> u32 =
+        |frame| reply::remembered::<Ipv6Header, Ipv6Header>(&frame, backend, protocol as u8);
+    fn by_kernel_ipv4() -> u32 = |frame| emit::by_kernel::<Ipv4Header>(&mut frame).word();
+    fn by_kernel_ipv6() -> u32 = |frame| emit::by_kernel::<Ipv6Header>(&mut frame).word();
+    fn slow_path(otherwise: u32) -> u32 = |frame| emit::through_daemon(&frame, otherwise).word();
+    fn sum_bytes(offset: u32, length: u32) -> u32 = |frame| frame.sum(offset, length);
+}
+
+/// A backend's id, or a verdict's word above bit 32.
+#[inline(always)]
+fn placed<I, T>(frame: &Frame, service: u32, slot: u64, hash: u64) -> u64
+where
+    I: Ip + Header,
+    T: Transport + Header,
+{
+    let slot = Slot { owner: slot as u32, previous: (slot >> 32) as u32 };
+    match conntrack::run::<I, T>(frame, service, slot, FlowHash(hash)) {
+        Ok(backend_id) => u64::from(backend_id),
+        Err(verdict) => 1 << 32 | u64::from(verdict.word()),
+    }
+}

@@ -1,0 +1,53 @@
+//! The XDP entry: one frame in, the pipeline's verdict, one XDP action out.
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+#![cfg_attr(not(target_arch = "bpf"), expect(missing_docs, reason = "the host build is a stub"))]
+
+#[cfg(target_arch = "bpf")]
+mod cold;
+#[cfg(target_arch = "bpf")]
+mod frame;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod pipeline;
+#[cfg(target_arch = "bpf")]
+mod stage;
+#[cfg(target_arch = "bpf")]
+mod value;
+
+#[cfg(target_arch = "bpf")]
+mod entry {
+    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use balancer_common::verdict::Verdict;
+
+    use crate::{frame::Frame, maps, pipeline};
+
+    /// Runs on every frame of every interface the daemon attaches it to.
+    #[xdp(frags)]
+    #[inline(always)]
+    pub fn balancer(context: XdpContext) -> u32 {
+        let mut frame = Frame::new(context.ctx);
+        let verdict = pipeline::run(&mut frame);
+        maps::count_reason(verdict.reason());
+        match verdict {
+            Verdict::Pass(_) => xdp_action::XDP_PASS,
+            Verdict::Drop(_) => xdp_action::XDP_DROP,
+            Verdict::Transmit(_) => xdp_action::XDP_TX,
+            Verdict::Redirect(_) => xdp_action::XDP_REDIRECT,
+        }
+    }
+
+    /// The GPL-only helpers (ring buffer, FIB lookup) need a compatible licence.
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 4] = *b"GPL\0";
+
+    #[panic_handler]
+    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+        loop {}
+    }
+}
+
+/// The host build exists so that formatting, lints and docs cover this crate.
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,117 @@
+//! The values that stages hand to each other. Stages do not know each other; what passes between them is all here.
+
+use balancer_common::{
+    abi::{Backend, Host, Service, Slot},
+    flow::FlowHash,
+};
+
+/// The VLAN tags a frame came with; words of [`VlanTag`](balancer_common::wire::vlan::VlanTag), 0 for none.
+#[derive(Clone, Copy)]
+pub struct Tags {
+    pub outer: u32,
+    pub inner: u32,
+}
+
+impl Tags {
+    pub const NONE: Self = Self { outer: 0, inner: 0 };
+
+    #[inline(always)]
+    pub fn any(self) -> bool {
+        self.outer != 0
+    }
+}
+
+/// What a packet is to the gateway.
+pub enum Class {
+    /// For a TCP service port.
+    Tcp(Request),
+    /// For a UDP service port.
+    Udp(Request),
+    /// VXLAN for this gateway.
+    Overlay,
+    /// ICMP echo request for a VIP.
+    Echo,
+    /// For a service port, but its TTL or hop limit ends here.
+    Expired,
+}
+
+/// A client's packet for a service port.
+pub struct Request {
+    pub service: &'static Service,
+    pub service_id: u32,
+    /// Bytes of the IP packet.
+    pub length: u32,
+    /// Whether the segment carries the options of a SYN.
+    pub syn: bool,
+    pub traffic_class: u8,
+}
+
+/// What a slot says of a flow.
+pub struct Selection {
+    pub slot: Slot,
+    pub hash: FlowHash,
+    /// Whether the owner takes the flow without a look at the conntrack.
+    pub settled: bool,
+    /// The owner.
+    pub backend: &'static Backend,
+}
+
+/// The backend a flow goes to.
+#[derive(Clone, Copy)]
+pub struct Choice {
+    pub backend_id: u32,
+    pub backend: &'static Backend,
+    pub hash: FlowHash,
+}
+
+/// A rewritten packet and what carries it to its backend's host.
+pub struct Carriage {
+    pub service_id: u32,
+    pub choice: Choice,
+    pub host: &'static Host,
+    /// Bytes of the IP packet.
+    pub length: u32,
+    /// Ethertype of the packet.
+    pub ethertype: [u8; 2],
+    pub traffic_class: u8,
+    /// Folded sum of the IP packet, for the outer checksum of an IPv6 underlay; 0 over IPv4.
+    pub packet_sum: u16,
+}
+
+/// What the headers around an inner frame say.
+pub struct Envelope {
+    pub vni: u32,
+    /// Ethertype of the inner frame.
+    pub ethertype: [u8; 2],
+    /// ECN field of the outer header.
+    pub ecn: u8,
+}
+
+/// A backend's reply.
+pub enum Reply {
+    Tcp(Sender),
+    Udp(Sender),
+}
+
+/// Who sent a reply.
+pub struct Sender {
+    pub backend_id: u32,
+    pub backend: &'static Backend,
+    /// Bytes of the inner IP packet.
+    pub length: u32,
+    /// Whether the segment carries the options of a SYN.
+    pub syn: bool,
+    /// Largest inner IP packet that fits the way, both ways.
+    pub inner_mtu: u16,
+    /// The tags that clients of this service port come with.
+    pub tags: Tags,
+}
+
+/// Whether a SYN's MSS has been seen to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mss {
+    /// It fits, or there is none.
+    Done,
+    /// It is not the first option.
+    Elsewhere,
+}

@@ -1,0 +1,265 @@
+//! Turns a project's service tables into service ports: one for every port at every VIP.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use balancer_common::abi::{self, TABLE_SIZES};
+
+use super::{
+    super::{
+        error::ErrorKind,
+        path::KeyPath,
+        report::{Finding, Report},
+        schema::{AffinityWord, PortTable, ProjectTable, ProtocolWord, ServiceTable},
+        text::is_usable,
+    },
+    Family,
+    backends::Backends,
+    containers::Containers,
+    hosts::{Hosts, USABLE},
+    names::Names,
+};
+use crate::model::{Affinity, Protocol, ServicePort};
+
+/// What lies below the projects.
+pub(crate) struct Underlay<'a> {
+    /// The gateway's VTEP addresses.
+    pub(crate) gateway: Vec<IpAddr>,
+    /// The hosts.
+    pub(crate) hosts: &'a Hosts,
+}
+
+/// What all projects so far publish.
+#[derive(Default)]
+pub(crate) struct Published {
+    /// Sound service ports.
+    pub(crate) service_ports: Vec<ServicePort>,
+    owners: BTreeMap<IpAddr, Owner>,
+    told: BTreeSet<(IpAddr, usize)>,
+    keys: BTreeMap<(IpAddr, Protocol, u16), String>,
+    current: Owner,
+    ports_count: usize,
+    backends_count: usize,
+}
+
+/// A project that owns a VIP.
+#[derive(Clone, Default)]
+struct Owner {
+    position: usize,
+    name: String,
+}
+
+/// Slots that each backend gets in a table of default size.
+const SLOTS_PER_BACKEND: usize = 100;
+
+impl Published {
+    /// What follows belongs to the project at `position`.
+    pub(crate) fn enter(&mut self, position: usize, table: &ProjectTable) {
+        let name =
+            table.name.text().map_or_else(|| "another project".to_owned(), |name| format!("project \"{}\"", name.0));
+        self.current = Owner { position, name };
+    }
+
+    /// Entries in `SERVICES` and in `BACKENDS`.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.ports_count + self.owners.len(), self.backends_count)
+    }
+
+    /// Whether the datapath has no room for more anyway, so that nothing more need be kept.
+    fn full(&self) -> bool {
+        self.ports_count > abi::SERVICES_MAX as usize || self.backends_count > abi::BACKENDS_MAX as usize
+    }
+}
+
+/// What services are built on.
+pub(crate) struct Basis<'a> {
+    /// The project's containers.
+    pub(crate) containers: &'a Containers,
+    /// What lies below all projects.
+    pub(crate) underlay: &'a Underlay<'a>,
+}
+
+/// All services of the project at `project`; returns the families in which its containers serve.
+pub(crate) fn validate(
+    table: &ProjectTable,
+    basis: &Basis<'_>,
+    published: &mut Published,
+    project: &KeyPath<'_>,
+    report: &mut Report<'_>,
+) -> BTreeSet<Family> {
+    let mut names = Names::new("service");
+    let mut served = BTreeSet::new();
+    let list = project.key("services");
+    for (index, service) in table.services.elements().iter().enumerate() {
+        let Some(service) = service.given() else { continue };
+        let entry = list.index(index);
+        names.add(&service.name, &entry, index, report);
+        served.extend(one(service, basis, published, &entry, report));
+    }
+    served
+}
+
+/// Every port of a service at every VIP; returns the families that its backends serve.
+fn one(
+    service: &ServiceTable,
+    &Basis { containers, underlay }: &Basis<'_>,
+    published: &mut Published,
+    entry: &KeyPath<'_>,
+    report: &mut Report<'_>,
+) -> BTreeSet<Family> {
+    let vips = vips(service, underlay, published, &entry.key("vips"), report);
+    let families: BTreeSet<Family> = vips.iter().copied().map(Family::of).collect();
+    let shared_at = entry.key("backends");
+    let shared = Backends::read(&service.backends, containers, &shared_at, report);
+    let mut served = BTreeSet::new();
+    let mut shared_used = false;
+    let list = entry.key("ports");
+    for (index, port) in service.ports.elements().iter().enumerate() {
+        let Some(port) = port.given() else { continue };
+        let at = list.index(index);
+        let own_at = at.key("backends");
+        let own = (!port.backends.is_absent()).then(|| Backends::read(&port.backends, containers, &own_at, report));
+        match &own {
+            Some(own) => served.extend(own.serve(&families, containers, &own_at, report)),
+            None => shared_used = true,
+        }
+        let offer = Offer { service, port, vips: &vips, backends: own.as_ref().unwrap_or(&shared) };
+        publish(&offer, containers, published, &at, report);
+    }
+    if shared_used {
+        served.extend(shared.serve(&families, containers, &shared_at, report));
+    }
+    served
+}
+
+/// The VIPs of a service that are this project's to use.
+fn vips(
+    service: &ServiceTable,
+    underlay: &Underlay<'_>,
+    published: &mut Published,
+    at: &KeyPath<'_>,
+    report: &mut Report<'_>,
+) -> Vec<IpAddr> {
+    let mut vips = Vec::new();
+    for (index, vip) in service.vips.elements().iter().enumerate() {
+        let Some(&vip) = vip.text() else { continue };
+        let finding = if !is_usable(vip) {
+            Some(Finding::new(ErrorKind::BadValue, format!("{vip} cannot be a VIP")).allowed(USABLE))
+        } else if vips.contains(&vip) {
+            Some(Finding::new(ErrorKind::Duplicate, format!("{vip} stands in the list already")))
+        } else {
+            taken_by(vip, underlay).map(|owner| {
+                Finding::new(
+                    ErrorKind::Conflict,
+                    format!("{vip} is the VTEP of {owner}: a VIP needs an address of its own"),
+                )
+            })
+        };
+        if let Some(finding) = finding {
+            report.add(&at.index(index), finding.value(vip));
+            continue;
+        }
+        let owner = published.owners.entry(vip).or_insert_with(|| published.current.clone());
+        if owner.position == published.current.position {
+            vips.push(vip);
+        } else if published.told.insert((vip, published.current.position)) {
+            let message = format!("{vip} belongs to {} already: a VIP has one project", owner.name);
+            report.add(&at.index(index), Finding::new(ErrorKind::Duplicate, message).value(vip));
+        }
+    }
+    vips
+}
+
+fn taken_by(vip: IpAddr, underlay: &Underlay<'_>) -> Option<String> {
+    if underlay.gateway.contains(&vip) {
+        return Some("the gateway".to_owned());
+    }
+    underlay.hosts.vteps.get(&vip).map(|host| format!("host \"{host}\""))
+}
+
+/// One port of a service, with the VIPs and the backends that hold for it.
+struct Offer<'a> {
+    service: &'a ServiceTable,
+    port: &'a PortTable,
+    vips: &'a [IpAddr],
+    backends: &'a Backends,
+}
+
+/// Makes a service port at each VIP; a port that is taken is reported once, however many VIPs it is taken at.
+fn publish(
+    offer: &Offer<'_>,
+    containers: &Containers,
+    published: &mut Published,
+    at: &KeyPath<'_>,
+    report: &mut Report<'_>,
+) {
+    let table_class = table_class(offer.port, offer.backends.count, at, report);
+    let (Some(&port), Some(&word)) = (offer.port.port.given(), offer.port.protocol.given()) else { return };
+    let protocol = protocol_of(word);
+    let service = offer.service.name.text().map(|name| name.0.as_str()).unwrap_or_default();
+    let given = &offer.port.container_port;
+    let container_port = if given.is_absent() { Some(port) } else { given.given().copied() };
+    let mut told = false;
+    for &vip in offer.vips {
+        published.ports_count += 1;
+        published.backends_count += offer.backends.count;
+        if published.full() {
+            continue;
+        }
+        if let Some(owner) = published.keys.get(&(vip, protocol, port)) {
+            if !told {
+                let message = format!("{} port {port} at {vip} is service \"{owner}\"'s already", protocol.name());
+                report.add(&at.key("port"), Finding::new(ErrorKind::Duplicate, message).value(port));
+            }
+            told = true;
+            continue;
+        }
+        published.keys.insert((vip, protocol, port), service.to_owned());
+        let (Some(table_class), Some(container_port)) = (table_class, container_port) else { continue };
+        let Some(&affinity) = offer.port.affinity.given() else { continue };
+        published.service_ports.push(ServicePort {
+            project: published.current.position,
+            service: service.to_owned(),
+            vip,
+            protocol,
+            port,
+            table_class,
+            affinity: affinity_of(affinity),
+            backends: offer.backends.models(Family::of(vip), container_port, containers),
+        });
+    }
+}
+
+const fn protocol_of(word: ProtocolWord) -> Protocol {
+    match word {
+        ProtocolWord::Tcp => Protocol::Tcp,
+        ProtocolWord::Udp => Protocol::Udp,
+    }
+}
+
+const fn affinity_of(word: AffinityWord) -> Affinity {
+    match word {
+        AffinityWord::Flow => Affinity::Flow,
+        AffinityWord::Client => Affinity::Client,
+    }
+}
+
+/// The class that `table_size` names, else the smallest with room for the backends.
+fn table_class(port: &PortTable, backends: usize, at: &KeyPath<'_>, report: &mut Report<'_>) -> Option<usize> {
+    let holds = |size: u32, slots: usize| usize::try_from(size).is_ok_and(|size| size >= slots);
+    if port.table_size.is_absent() {
+        let class = TABLE_SIZES.iter().position(|&size| holds(size, backends * SLOTS_PER_BACKEND));
+        return Some(class.unwrap_or(TABLE_SIZES.len() - 1));
+    }
+    let &size = port.table_size.given()?;
+    if !holds(size, backends) {
+        let message = format!("a table of {size} slots has none for some of the {backends} backends");
+        report.add(
+            &at.key("table_size"),
+            Finding::new(ErrorKind::Conflict, message).value(size).allowed(format!("at least {backends}")),
+        );
+    }
+    TABLE_SIZES.iter().position(|&class| class == size)
+}

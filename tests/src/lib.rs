@@ -1,0 +1,8 @@
+//! Turns lab namespaces into the servers, clients and measurements that the end-to-end tests share.
+
+pub mod capture;
+pub mod client;
+pub mod load;
+pub mod server;
+pub mod status;
+pub mod web;
