@@ -33,7 +33,7 @@ fn build(workspace: &Path) -> Result<String, Error> {
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH for build scripts");
     let build = Build { workspace: workspace.to_owned(), target_dir: shared_target_dir(&out_dir).join("ebpf"), arch };
-    build.object(&Toolchain::choose()?, &out_dir.join("balancer-ebpf"))
+    build.object(&Toolchain::choose()?, "balancer-ebpf", &out_dir.join("balancer-ebpf"))
 }
 
 /// The outer build's target directory, so that all its profiles share one nested build; it is the nearest one that cargo tagged.

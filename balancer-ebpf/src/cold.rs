@@ -1,9 +1,8 @@
 //! What is off the fast path, as global functions: the kernel verifies each of them once, not once for every caller.
 //!
-//! A global function takes the context and numbers and returns a number (kernel 5.6, Documentation/bpf/btf.rst). The
-//! pipeline calls the safe functions at the top; `unsafe` below is the attribute that exports a symbol.
+//! A global function takes the context and numbers and returns a number (since Linux 5.6). The pipeline and the stages
+//! call the typed functions at the top; [`global!`] makes the symbols below.
 
-use aya_ebpf::bindings::xdp_md;
 use balancer_common::{
     abi::Slot,
     flow::FlowHash,
@@ -20,7 +19,7 @@ use balancer_common::{
 };
 
 use crate::{
-    frame::{Frame, Header},
+    frame::{Frame, Header, global},
     stage::{conntrack, emit, icmp, length, mss, reply, reset},
 };
 
@@ -41,12 +40,6 @@ pub fn conntrack<I: Ip, T: Transport>(frame: &Frame, service: u32, slot: Slot, h
 #[inline(always)]
 pub fn fallback(service: u32, hash: FlowHash) -> u32 {
     conntrack_fallback(service, hash.0)
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn conntrack_fallback(service: u32, hash: u64) -> u32 {
-    conntrack::fallback(service, FlowHash(hash))
 }
 
 /// Cuts padding off, or says that the frame holds less than its IP packet.
@@ -75,8 +68,7 @@ pub fn icmp_error<I: Ip>(frame: &mut Frame, expired: bool) -> Verdict {
 pub fn mss<I: Ip>(frame: &mut Frame, inner_mtu: u16) {
     let (context, inner_mtu) = (frame.raw(), u32::from(inner_mtu));
     // What it returns says nothing: a global function has to return a number.
-    let _nothing =
-        if I::FAMILY == FAMILY_IPV4 { mss_ipv4(context, inner_mtu) } else { mss_ipv6(context, inner_mtu) };
+    let _nothing = if I::FAMILY == FAMILY_IPV4 { mss_ipv4(context, inner_mtu) } else { mss_ipv6(context, inner_mtu) };
 }
 
 /// The backend entry of a reply whose container port several service ports publish; 0 for none.
@@ -111,46 +103,46 @@ pub fn sum(frame: &Frame, offset: u32, length: u32) -> Option<u16> {
     u16::try_from(sum_bytes(frame.raw(), offset, length)).ok()
 }
 
-macro_rules! global {
-    ($(fn $name:ident($($argument:ident: $kind:ty),*) -> $result:ty = |$frame:ident| $body:expr;)*) => {$(
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        extern "C" fn $name(context: *mut xdp_md $(, $argument: $kind)*) -> $result {
-            #[allow(unused_mut, reason = "some bodies only read the frame")]
-            let mut $frame = Frame::new(context);
-            $body
-        }
-    )*};
+global! {
+    fn conntrack_fallback(service: u32, hash: u64) -> u32 { conntrack::fallback(service, FlowHash(hash)) }
 }
 
-global! {
-    fn conntrack_tcp_ipv4(service: u32, slot: u64, hash: u64) -> u64 =
-        |frame| placed::<Ipv4Header, TcpHeader>(&frame, service, slot, hash);
-    fn conntrack_udp_ipv4(service: u32, slot: u64, hash: u64) -> u64 =
-        |frame| placed::<Ipv4Header, UdpHeader>(&frame, service, slot, hash);
-    fn conntrack_tcp_ipv6(service: u32, slot: u64, hash: u64) -> u64 =
-        |frame| placed::<Ipv6Header, TcpHeader>(&frame, service, slot, hash);
-    fn conntrack_udp_ipv6(service: u32, slot: u64, hash: u64) -> u64 =
-        |frame| placed::<Ipv6Header, UdpHeader>(&frame, service, slot, hash);
-    fn fit_length(length: u32) -> u32 = |frame| u32::from(!length::fit(&mut frame, length));
-    fn reset_ipv4() -> u32 = |frame| reset::run::<Ipv4Header>(&mut frame).word();
-    fn reset_ipv6() -> u32 = |frame| reset::run::<Ipv6Header>(&mut frame).word();
-    fn icmp_ipv4(expired: u32) -> u32 = |frame| icmp::error::<Ipv4Header>(&mut frame, expired != 0).word();
-    fn icmp_ipv6(expired: u32) -> u32 = |frame| icmp::error::<Ipv6Header>(&mut frame, expired != 0).word();
-    fn mss_ipv4(inner_mtu: u32) -> u32 = |frame| mss::search::<Ipv4Header>(&mut frame, inner_mtu as u16);
-    fn mss_ipv6(inner_mtu: u32) -> u32 = |frame| mss::search::<Ipv6Header>(&mut frame, inner_mtu as u16);
-    fn reply_ipv4_in_ipv4(backend: u32, protocol: u32) -> u32 =
-        |frame| reply::remembered::<Ipv4Header, Ipv4Header>(&frame, backend, protocol as u8);
-    fn reply_ipv6_in_ipv4(backend: u32, protocol: u32) -> u32 =
-        |frame| reply::remembered::<Ipv4Header, Ipv6Header>(&frame, backend, protocol as u8);
-    fn reply_ipv4_in_ipv6(backend: u32, protocol: u32) -> u32 =
-        |frame| reply::remembered::<Ipv6Header, Ipv4Header>(&frame, backend, protocol as u8);
-    fn reply_ipv6_in_ipv6(backend: u32, protocol: u32) -> u32 =
-        |frame| reply::remembered::<Ipv6Header, Ipv6Header>(&frame, backend, protocol as u8);
-    fn by_kernel_ipv4() -> u32 = |frame| emit::by_kernel::<Ipv4Header>(&mut frame).word();
-    fn by_kernel_ipv6() -> u32 = |frame| emit::by_kernel::<Ipv6Header>(&mut frame).word();
-    fn slow_path(otherwise: u32) -> u32 = |frame| emit::through_daemon(&frame, otherwise).word();
-    fn sum_bytes(offset: u32, length: u32) -> u32 = |frame| frame.sum(offset, length);
+global! { |frame|
+    fn conntrack_tcp_ipv4(service: u32, slot: u64, hash: u64) -> u64 {
+        placed::<Ipv4Header, TcpHeader>(&frame, service, slot, hash)
+    }
+    fn conntrack_udp_ipv4(service: u32, slot: u64, hash: u64) -> u64 {
+        placed::<Ipv4Header, UdpHeader>(&frame, service, slot, hash)
+    }
+    fn conntrack_tcp_ipv6(service: u32, slot: u64, hash: u64) -> u64 {
+        placed::<Ipv6Header, TcpHeader>(&frame, service, slot, hash)
+    }
+    fn conntrack_udp_ipv6(service: u32, slot: u64, hash: u64) -> u64 {
+        placed::<Ipv6Header, UdpHeader>(&frame, service, slot, hash)
+    }
+    fn fit_length(length: u32) -> u32 { u32::from(!length::fit(&mut frame, length)) }
+    fn reset_ipv4() -> u32 { reset::run::<Ipv4Header>(&mut frame).word() }
+    fn reset_ipv6() -> u32 { reset::run::<Ipv6Header>(&mut frame).word() }
+    fn icmp_ipv4(expired: u32) -> u32 { icmp::error::<Ipv4Header>(&mut frame, expired != 0).word() }
+    fn icmp_ipv6(expired: u32) -> u32 { icmp::error::<Ipv6Header>(&mut frame, expired != 0).word() }
+    fn mss_ipv4(inner_mtu: u32) -> u32 { mss::search::<Ipv4Header>(&mut frame, inner_mtu as u16) }
+    fn mss_ipv6(inner_mtu: u32) -> u32 { mss::search::<Ipv6Header>(&mut frame, inner_mtu as u16) }
+    fn reply_ipv4_in_ipv4(backend: u32, protocol: u32) -> u32 {
+        reply::remembered::<Ipv4Header, Ipv4Header>(&frame, backend, protocol as u8)
+    }
+    fn reply_ipv6_in_ipv4(backend: u32, protocol: u32) -> u32 {
+        reply::remembered::<Ipv4Header, Ipv6Header>(&frame, backend, protocol as u8)
+    }
+    fn reply_ipv4_in_ipv6(backend: u32, protocol: u32) -> u32 {
+        reply::remembered::<Ipv6Header, Ipv4Header>(&frame, backend, protocol as u8)
+    }
+    fn reply_ipv6_in_ipv6(backend: u32, protocol: u32) -> u32 {
+        reply::remembered::<Ipv6Header, Ipv6Header>(&frame, backend, protocol as u8)
+    }
+    fn by_kernel_ipv4() -> u32 { emit::by_kernel::<Ipv4Header>(&mut frame).word() }
+    fn by_kernel_ipv6() -> u32 { emit::by_kernel::<Ipv6Header>(&mut frame).word() }
+    fn slow_path(otherwise: u32) -> u32 { emit::through_daemon(&frame, otherwise).word() }
+    fn sum_bytes(offset: u32, length: u32) -> u32 { frame.sum(offset, length) }
 }
 
 /// A backend's id, or a verdict's word above bit 32.

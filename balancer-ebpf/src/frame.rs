@@ -14,8 +14,8 @@ use aya_ebpf::{
 use balancer_common::{
     checksum,
     wire::{
-    ethernet::EthernetHeader, icmp::IcmpHeader, ipv4::Ipv4Header, ipv6::Ipv6Header, tcp::TcpHeader, udp::UdpHeader,
-    vlan::VlanTag, vxlan::VxlanHeader,
+        ethernet::EthernetHeader, icmp::IcmpHeader, ipv4::Ipv4Header, ipv6::Ipv6Header, tcp::TcpHeader, udp::UdpHeader,
+        vlan::VlanTag, vxlan::VxlanHeader,
     },
 };
 
@@ -253,3 +253,26 @@ struct Chunk([u8; Chunk::LENGTH]);
 impl Chunk {
     const LENGTH: usize = 64;
 }
+
+/// Makes global functions: exported symbols, which the kernel verifies on their own. Those after `|frame|` take the context
+/// first and see it under that name.
+macro_rules! global {
+    (|$frame:ident| $(fn $name:ident($($argument:ident: $kind:ty),*) -> $result:ty { $body:expr })*) => {$(
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $name(context: *mut aya_ebpf::bindings::xdp_md $(, $argument: $kind)*) -> $result {
+            #[allow(unused_mut, reason = "some bodies only read the frame")]
+            let mut $frame = Frame::new(context);
+            $body
+        }
+    )*};
+    ($(fn $name:ident($($argument:ident: $kind:ty),*) -> $result:ty { $body:expr })*) => {$(
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $name($($argument: $kind),*) -> $result {
+            $body
+        }
+    )*};
+}
+
+pub(crate) use global;

@@ -1,6 +1,5 @@
 //! The XDP entry: one frame in, the pipeline's verdict, one XDP action out.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
-#![cfg_attr(not(target_arch = "bpf"), expect(missing_docs, reason = "the host build is a stub"))]
 
 #[cfg(target_arch = "bpf")]
 mod cold;
@@ -36,11 +35,6 @@ mod entry {
             Verdict::Redirect(_) => xdp_action::XDP_REDIRECT,
         }
     }
-
-    /// The GPL-only helpers (ring buffer, FIB lookup) need a compatible licence.
-    #[unsafe(link_section = "license")]
-    #[unsafe(no_mangle)]
-    static LICENSE: [u8; 4] = *b"GPL\0";
 
     #[panic_handler]
     fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

@@ -67,6 +67,11 @@ static REPLY_FLOWS: LruHashMap<ReplyKey, u32, { FLOWS_MAX as usize }> = LruHashM
 #[btf_map]
 static SLOW_PATH: RingBuf<SlowFrame, { SLOW_PATH_BYTES as usize }> = RingBuf::new();
 
+/// The helpers that only GPL programs may call (ring buffer, FIB lookup) need a compatible licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
 /// What the gateway is.
 #[inline(always)]
 pub fn gateway() -> Option<&'static Gateway> {

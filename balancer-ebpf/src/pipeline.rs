@@ -23,9 +23,7 @@ use balancer_common::{
 use crate::{
     cold,
     frame::{Frame, Header},
-    stage::{
-        classify, decap, emit, encap, icmp, length, mss, parse, reply, rewrite, select,
-    },
+    stage::{classify, decap, emit, encap, icmp, length, mss, parse, reply, rewrite, select},
     value::{Carriage, Class, Envelope, Mss, Reply, Request, Sender, Tags},
 };
 

@@ -1,5 +1,6 @@
 //! The desired state: what a validated config says, in types that cannot hold anything invalid.
 
+pub mod status;
 pub mod tables;
 
 use std::{
@@ -53,6 +54,15 @@ pub struct Gateway {
     pub admin_socket: PathBuf,
     /// Where Prometheus may scrape; none when unset.
     pub metrics_listen: Option<std::net::SocketAddr>,
+}
+
+impl Gateway {
+    /// [`Gateway::state_dir`] where the config does not say, or cannot be read.
+    pub const DEFAULT_STATE_DIR: &'static str = "/var/lib/balancer";
+    /// [`Gateway::admin_socket`] where the config does not say.
+    pub const DEFAULT_ADMIN_SOCKET: &'static str = "/run/balancer/admin.sock";
+    /// [`Gateway::pin_dir`] where the config does not say.
+    pub const DEFAULT_PIN_DIR: &'static str = "/sys/fs/bpf/balancer";
 }
 
 /// How the program is attached.

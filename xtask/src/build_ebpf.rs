@@ -32,7 +32,7 @@ fn object(toolchain: &Toolchain) -> Result<PathBuf> {
     let build = build()?;
     fs::create_dir_all(&build.target_dir)?;
     let object = build.target_dir.join("balancer-ebpf.o");
-    let said = build.object(toolchain, &object)?;
+    let said = build.object(toolchain, "balancer-ebpf", &object)?;
     eprint!("{said}");
     Ok(object)
 }

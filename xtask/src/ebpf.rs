@@ -63,12 +63,12 @@ pub struct Build {
 }
 
 impl Build {
-    /// Builds the object and copies it to `destination`; returns what the compiler said.
-    pub fn object(&self, toolchain: &Toolchain, destination: &Path) -> Result<String, Error> {
+    /// Builds the object of one of the package's binaries and copies it to `destination`; returns what the compiler said.
+    pub fn object(&self, toolchain: &Toolchain, binary: &str, destination: &Path) -> Result<String, Error> {
         let mut command = self.cargo(toolchain, "build");
-        command.args(["--bin", PACKAGE]);
+        command.args(["--bin", binary]);
         let said = output(&mut command)?;
-        let built = self.target_dir.join(TARGET).join("release").join(PACKAGE);
+        let built = self.target_dir.join(TARGET).join("release").join(binary);
         fs::copy(&built, destination).map_err(|error| Error::Copy(destination.to_owned(), error))?;
         Ok(said)
     }

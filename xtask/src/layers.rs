@@ -40,7 +40,7 @@ const fn module(package: &'static str, name: &'static str, uses: &'static [&'sta
 }
 
 /// A package that stands here has all its modules here: a new module needs a line, and with it a thought.
-const MODULE_LAYERS: [Module; 19] = [
+const MODULE_LAYERS: [Module; 20] = [
     module("balancer-user", "model", &[]),
     module("balancer-user", "config", &["model"]),
     module("balancer-user", "reconcile", &["model"]),
@@ -59,8 +59,9 @@ const MODULE_LAYERS: [Module; 19] = [
     Module { package: "balancer-user", name: "cli", uses: Uses::Everything },
     module("balancer-user", "main", &["cli"]),
     module("balancer-ebpf", "main", &["pipeline", "frame", "maps", "value"]),
-    module("balancer-ebpf", "pipeline", &["frame", "maps", "stage", "value"]),
-    module("balancer-ebpf", "stage", &["frame", "maps", "value"]),
+    module("balancer-ebpf", "pipeline", &["cold", "frame", "maps", "stage", "value"]),
+    module("balancer-ebpf", "cold", &["frame", "stage", "value"]),
+    module("balancer-ebpf", "stage", &["cold", "frame", "maps", "value"]),
     module("balancer-ebpf", "value", &[]),
     module("balancer-ebpf", "maps", &["frame"]),
     module("balancer-ebpf", "frame", &[]),

@@ -50,13 +50,8 @@ fn request<I: Ip + Header, T: Transport + Header>(frame: &Frame, ip: &I) -> Resu
     if ip.ttl() <= 1 {
         return Ok(Class::Expired);
     }
-    let request = Request {
-        service_id,
-        service,
-        syn: packet.transport.is_syn(),
-        length,
-        traffic_class: ip.traffic_class(),
-    };
+    let request =
+        Request { service_id, service, syn: packet.transport.is_syn(), length, traffic_class: ip.traffic_class() };
     Ok(if T::PROTOCOL == PROTOCOL_TCP { Class::Tcp(request) } else { Class::Udp(request) })
 }
 

@@ -26,7 +26,8 @@ use crate::{
 /// Puts the outer headers in front; the frame's own Ethernet header becomes the inner one.
 #[inline(always)]
 pub fn run(frame: &mut Frame, carriage: &Carriage) -> Result<(), Verdict> {
-    let filled = if carriage.host.family == FAMILY_IPV4 { over_ipv4(frame, carriage) } else { over_ipv6(frame, carriage) };
+    let filled =
+        if carriage.host.family == FAMILY_IPV4 { over_ipv4(frame, carriage) } else { over_ipv6(frame, carriage) };
     filled.ok_or(Verdict::Drop(Reason::Headroom))
 }
 

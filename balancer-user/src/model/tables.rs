@@ -73,11 +73,16 @@ pub trait Tables {
     /// The kernel's.
     fn drop_table(&mut self, class: usize, service: u32) -> io::Result<()>;
 
-    /// Every remembered flow, of `FLOWS` and `EMBRYOS`.
+    /// Every remembered flow, of `EMBRYOS` and then `FLOWS`: one that grows up meanwhile is seen twice rather than not at all.
     ///
     /// # Errors
     /// The kernel's.
     fn flows(&self) -> io::Result<Vec<(FlowKey, FlowEntry)>>;
+    /// Replaces the entry of a flow in whichever of the two tables remembers it; what neither remembers stays forgotten.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn set_flow(&mut self, key: &FlowKey, entry: &FlowEntry) -> io::Result<()>;
     /// Forgets a flow in both tables.
     ///
     /// # Errors

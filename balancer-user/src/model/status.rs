@@ -1,0 +1,303 @@
+//! What the gateway is doing now, as `balancer status`, `/metrics` and the admin socket tell it: one snapshot and its JSON.
+
+#[cfg(test)]
+pub(crate) mod example;
+mod words;
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+
+use balancer_common::verdict::Reason;
+use serde::{Deserialize, Serialize};
+
+use super::{BackendState, Protocol};
+
+/// One snapshot of the gateway. The JSON has the same names; a key that a later version adds is passed over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The gateway's name.
+    pub gateway: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Generation of the config in force.
+    pub generation: u64,
+    /// SHA-256 of the config in force, lower-case hex.
+    pub digest: String,
+    /// Where the config is read from.
+    pub config_path: PathBuf,
+    /// Why the config at `config_path` was refused the last time it was read, first lines; none when it is in force.
+    pub config_error: Option<String>,
+    /// When the daemon started, seconds since 1970.
+    pub started_at_unix: u64,
+    /// Service ports in force.
+    pub service_ports: Vec<ServicePort>,
+    /// Frames by [`Reason::name`]; one that is absent counts 0.
+    pub reasons: BTreeMap<String, u64>,
+    /// Container hosts.
+    pub hosts: Vec<Host>,
+    /// Interfaces that have the program.
+    pub interfaces: Vec<Interface>,
+    /// The program.
+    pub program: Program,
+    /// How full the maps are.
+    pub maps: Maps,
+}
+
+impl Status {
+    /// Frames that ended for this reason.
+    #[must_use]
+    pub fn frames(&self, reason: Reason) -> u64 {
+        self.reasons.get(reason.name()).copied().unwrap_or(0)
+    }
+}
+
+/// (VIP, protocol, port) and what went through it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServicePort {
+    /// The project's name.
+    pub project: String,
+    /// The service's name.
+    pub service: String,
+    /// Where clients connect.
+    pub vip: IpAddr,
+    /// Protocol, `tcp` or `udp`.
+    #[serde(with = "words::word")]
+    pub protocol: Protocol,
+    /// Port at the VIP.
+    pub port: u16,
+    /// Slots of the table.
+    pub table_size: u32,
+    /// Digest of the table, the same on every gateway at this generation.
+    pub table_digest: String,
+    /// Whether every slot is settled: no flow needs the conntrack because of a table change.
+    pub settled: bool,
+    /// Frames both ways, over all backends.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+    /// Who serves it.
+    pub backends: Vec<Backend>,
+}
+
+/// One backend of one service port and what went through it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backend {
+    /// The container's name.
+    pub container: String,
+    /// The host's name.
+    pub host: String,
+    /// The container's address.
+    pub address: IpAddr,
+    /// The container's port.
+    pub port: u16,
+    /// Weight in the config.
+    pub weight: u32,
+    /// State in force: `active`, `draining` or `dead`.
+    #[serde(with = "words::word")]
+    pub state: BackendState,
+    /// Fraction of the table's slots, 0 to 1.
+    pub share: f64,
+    /// Frames both ways.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+/// Frames and their IP bytes since the object was added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Frames from clients to backends.
+    pub forward_packets: u64,
+    /// Their IP bytes.
+    pub forward_bytes: u64,
+    /// Frames from backends to clients.
+    pub reply_packets: u64,
+    /// Their IP bytes.
+    pub reply_bytes: u64,
+}
+
+impl Traffic {
+    /// Frames by direction.
+    #[must_use]
+    pub const fn packets(&self) -> [(&'static str, u64); 2] {
+        [("forward", self.forward_packets), ("reply", self.reply_packets)]
+    }
+
+    /// IP bytes by direction.
+    #[must_use]
+    pub const fn bytes(&self) -> [(&'static str, u64); 2] {
+        [("forward", self.forward_bytes), ("reply", self.reply_bytes)]
+    }
+}
+
+impl From<balancer_common::service::Counters> for Traffic {
+    fn from(counters: balancer_common::service::Counters) -> Self {
+        let balancer_common::service::Counters { forward_packets, forward_bytes, reply_packets, reply_bytes } = counters;
+        Self { forward_packets, forward_bytes, reply_packets, reply_bytes }
+    }
+}
+
+/// A container host and whether frames can be sent to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Its VTEP address.
+    pub vtep: IpAddr,
+    /// Whether route and MAC are known, so that the datapath sends without help.
+    pub resolved: bool,
+    /// MAC of the next hop towards it, written `02:00:00:00:00:01`; none while it is not known.
+    #[serde(with = "words::mac")]
+    pub mac: Option<[u8; 6]>,
+}
+
+/// An interface that has the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its kernel index.
+    pub ifindex: u32,
+    /// How the program is attached.
+    pub mode: InterfaceMode,
+}
+
+/// How the program is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InterfaceMode {
+    /// In the driver.
+    Native,
+    /// On socket buffers, slower.
+    Generic,
+}
+
+impl InterfaceMode {
+    /// The word of metrics and CLI.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+/// The loaded program, as the kernel tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Kernel id, for `bpftool prog show id`.
+    pub id: u32,
+    /// Instructions that the verifier walked.
+    pub verified_instructions: u32,
+    /// Bytes of machine code.
+    pub jited_bytes: u32,
+}
+
+/// How full the maps are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maps {
+    /// Service ports, a VIP's address counting as one.
+    pub services: MapUse,
+    /// Backends of all service ports.
+    pub backends: MapUse,
+    /// Container hosts.
+    pub hosts: MapUse,
+    /// Flows that the conntrack remembers.
+    pub flows: MapUse,
+}
+
+impl Maps {
+    /// Each with its name.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, MapUse); 4] {
+        [("services", self.services), ("backends", self.backends), ("hosts", self.hosts), ("flows", self.flows)]
+    }
+}
+
+/// Entries of a map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapUse {
+    /// In use.
+    pub used: u32,
+    /// Most that it holds.
+    pub max: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_has_the_shape_that_others_read() {
+        let traffic = Traffic { forward_packets: 1, forward_bytes: 60, reply_packets: 2, reply_bytes: 120 };
+        let port = ServicePort {
+            project: "red".into(),
+            service: "web".into(),
+            vip: Ipv4Addr::new(203, 0, 113, 10).into(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            table_size: 251,
+            table_digest: "0f".into(),
+            settled: true,
+            traffic,
+            backends: vec![Backend {
+                container: "web-1".into(),
+                host: "host1".into(),
+                address: Ipv4Addr::new(10, 1, 0, 11).into(),
+                port: 8080,
+                weight: 2,
+                state: BackendState::Draining,
+                share: 0.5,
+                traffic,
+            }],
+        };
+        let wanted = json!({
+            "project": "red", "service": "web", "vip": "203.0.113.10", "protocol": "tcp", "port": 80,
+            "table_size": 251, "table_digest": "0f", "settled": true,
+            "forward_packets": 1, "forward_bytes": 60, "reply_packets": 2, "reply_bytes": 120,
+            "backends": [{
+                "container": "web-1", "host": "host1", "address": "10.1.0.11", "port": 8080, "weight": 2,
+                "state": "draining", "share": 0.5,
+                "forward_packets": 1, "forward_bytes": 60, "reply_packets": 2, "reply_bytes": 120,
+            }],
+        });
+        check(&port, &wanted);
+    }
+
+    #[test]
+    fn a_host_shows_its_mac_or_null() {
+        let mut host = Host {
+            name: "host1".into(),
+            vtep: Ipv4Addr::new(10, 99, 0, 11).into(),
+            resolved: true,
+            mac: Some([2, 0, 0, 0, 0xab, 1]),
+        };
+        check(&host, &json!({"name": "host1", "vtep": "10.99.0.11", "resolved": true, "mac": "02:00:00:00:ab:01"}));
+        (host.resolved, host.mac) = (false, None);
+        check(&host, &json!({"name": "host1", "vtep": "10.99.0.11", "resolved": false, "mac": null}));
+    }
+
+    #[test]
+    fn the_way_an_interface_is_attached_is_a_word() {
+        for mode in [InterfaceMode::Native, InterfaceMode::Generic] {
+            check(&mode, &json!(mode.name()));
+        }
+    }
+
+    #[test]
+    fn words_that_are_none_are_refused() {
+        let port = json!({"name": "host1", "vtep": "10.99.0.11", "resolved": true, "mac": "02:00:00"});
+        assert!(serde_json::from_value::<Host>(port).is_err());
+        assert!(serde_json::from_str::<InterfaceMode>("\"offload\"").is_err());
+    }
+
+    fn check<T>(value: &T, json: &serde_json::Value)
+    where
+        T: Serialize + for<'de> Deserialize<'de> + PartialEq + std::fmt::Debug,
+    {
+        assert_eq!(&serde_json::to_value(value).unwrap(), json);
+        assert_eq!(&serde_json::from_value::<T>(json.clone()).unwrap(), value);
+    }
+}

@@ -1,0 +1,9 @@
+//! Turns desired states, in memory and through a model of the datapath, into what happens to flows.
+
+mod datapath;
+mod fake;
+mod lab;
+mod property;
+mod rules;
+mod scale;
+mod world;
