@@ -12,7 +12,8 @@ pub const MAP_SERVICE_INDEX: &str = "SERVICE_INDEX";
 /// `SERVICES`: array of [`SERVICES_MAX`] [`Service`] by `ServiceId`.
 pub const MAP_SERVICES: &str = "SERVICES";
 /// `TABLES_<n>`, one for each of [`TABLE_SIZES`]: array of maps by `ServiceId`, each an array of n [`Slot`].
-pub const MAP_TABLES: [&str; TABLE_CLASSES] = ["TABLES_251", "TABLES_1021", "TABLES_4093", "TABLES_16381", "TABLES_65537"];
+pub const MAP_TABLES: [&str; TABLE_CLASSES] =
+    ["TABLES_251", "TABLES_1021", "TABLES_4093", "TABLES_16381", "TABLES_65537"];
 /// `BACKENDS`: array of [`BACKENDS_MAX`] [`Backend`] by `BackendId`.
 pub const MAP_BACKENDS: &str = "BACKENDS";
 /// `REPLY_INDEX`: array of [`REPLY_BUCKETS`] [`Bucket`](crate::index::Bucket); key [`reply_ipv4`](crate::index::reply_ipv4) and its twin, value a `BackendId`.

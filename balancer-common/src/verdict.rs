@@ -180,7 +180,9 @@ mod tests {
         for (position, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, position);
             assert_eq!(Reason::from_word(position as u32), Some(*reason));
-            for verdict in [Verdict::Pass(*reason), Verdict::Drop(*reason), Verdict::Transmit(*reason), Verdict::Redirect(*reason)] {
+            for verdict in
+                [Verdict::Pass(*reason), Verdict::Drop(*reason), Verdict::Transmit(*reason), Verdict::Redirect(*reason)]
+            {
                 assert_eq!(Verdict::from_word(verdict.word()), verdict);
             }
         }

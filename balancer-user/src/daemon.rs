@@ -5,6 +5,7 @@ mod start;
 mod status;
 
 use std::{
+    path::Path,
     process::ExitCode,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -20,7 +21,6 @@ use tracing::{error, info};
 
 use self::gateway::Gateway;
 use crate::{
-    cli::RunArgs,
     model::NetworkView,
     store::{Store, Watch},
 };
@@ -37,16 +37,16 @@ type Shared = Arc<Mutex<Gateway>>;
 ///
 /// # Errors
 /// What keeps the gateway from starting; each says what to do about it.
-pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+pub fn run(config: &Path) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the daemon's runtime")?;
-    runtime.block_on(serve(args))
+    runtime.block_on(serve(config))
 }
 
-async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
+async fn serve(config: &Path) -> anyhow::Result<ExitCode> {
     // Signals first: one that comes while the gateway starts must not end it half-way.
     let mut signals = Signals::new()?;
-    let store = Store::new(&args.config);
+    let store = Store::new(config);
     let changes = store.watch().context("watch the config")?;
     let (reload_requests, requests) = mpsc::channel(1);
     let started = start::run(store, reload_requests).await?;

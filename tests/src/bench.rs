@@ -40,7 +40,8 @@ pub struct Plan {
 /// The kernel's, or a case in which the program did not do what it should.
 pub fn run(plan: &Plan) -> Result<String> {
     pin_to_one_core()?;
-    let wanted = |case: &&Case| plan.only.as_ref().is_none_or(|prefix| case.is_floor() || case.name.starts_with(prefix));
+    let wanted =
+        |case: &&Case| plan.only.as_ref().is_none_or(|prefix| case.is_floor() || case.name.starts_with(prefix));
     let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
     let mut samples = Samples::new(cases.iter().map(|case| case.name));
     let mut facts = Vec::new();

@@ -66,6 +66,7 @@ impl Lab {
         lab.run_scripts(&plan.prepare).context("prepare the namespaces")?;
         feed(Command::new("ip").args(["-batch", "-"]), &plan.links).context("create the links")?;
         lab.run_scripts(&plan.configure).context("configure the namespaces")?;
+        lab.receive_xdp_frames().context("let the gateway's peers receive its frames")?;
         lab.run_scripts(&plan.settle).context("wait for the links")?;
         lab.resolve_neighbours()?;
         Ok(lab)
@@ -136,6 +137,19 @@ impl Lab {
         let children = started.collect::<Result<Vec<_>>>()?;
         for (role, child) in children {
             finish(child).with_context(|| format!("in the namespace {role}"))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the other ends of the gateway's links a program that passes everything; see `lab/receive.py`.
+    fn receive_xdp_frames(&self) -> Result<()> {
+        let started = ["wan", "fabric"].map(|role| {
+            let mut command = self.ns(role).command("python3");
+            command.arg("-").arg(format!("/sys/fs/bpf/{}-receive-{role}", self.id)).arg("gw0");
+            start_fed(&mut command, include_str!("lab/receive.py"))
+        });
+        for child in started {
+            finish(child?)?;
         }
         Ok(())
     }

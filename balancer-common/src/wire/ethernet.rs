@@ -34,6 +34,9 @@ impl EthernetHeader {
     #[inline(always)]
     pub const fn swapped(self) -> Self {
         let m = self.macs;
-        Self { macs: [m[6], m[7], m[8], m[9], m[10], m[11], m[0], m[1], m[2], m[3], m[4], m[5]], ethertype: self.ethertype }
+        Self {
+            macs: [m[6], m[7], m[8], m[9], m[10], m[11], m[0], m[1], m[2], m[3], m[4], m[5]],
+            ethertype: self.ethertype,
+        }
     }
 }

@@ -28,6 +28,8 @@ pub struct IcmpKinds {
 }
 
 /// ICMP over IPv4.
-pub const ICMP: IcmpKinds = IcmpKinds { echo_request: 8, echo_reply: 0, port_unreachable: (3, 3), time_exceeded: (11, 0) };
+pub const ICMP: IcmpKinds =
+    IcmpKinds { echo_request: 8, echo_reply: 0, port_unreachable: (3, 3), time_exceeded: (11, 0) };
 /// ICMPv6.
-pub const ICMPV6: IcmpKinds = IcmpKinds { echo_request: 128, echo_reply: 129, port_unreachable: (1, 4), time_exceeded: (3, 0) };
+pub const ICMPV6: IcmpKinds =
+    IcmpKinds { echo_request: 128, echo_reply: 129, port_unreachable: (1, 4), time_exceeded: (3, 0) };

@@ -210,7 +210,8 @@ mod tests {
     use super::*;
 
     fn sample() -> Ipv4Header {
-        let mut header = Ipv4Header { source: [198, 51, 100, 7], destination: [203, 0, 113, 10], ..Ipv4Header::default() };
+        let mut header =
+            Ipv4Header { source: [198, 51, 100, 7], destination: [203, 0, 113, 10], ..Ipv4Header::default() };
         header.answer(6, 20);
         header
     }

@@ -2,7 +2,7 @@
 
 use super::{
     ethernet::ETHERTYPE_IPV6,
-    ip::{ECN_MASK, Ip, PROTOCOL_ICMPV6, TTL_ORIGINATED},
+    ip::{ECN_MASK, Ip, PROTOCOL_ICMPV6, PROTOCOL_UDP, TTL_ORIGINATED},
 };
 use crate::{
     checksum::{Delta, pseudo_header, sum},
@@ -62,12 +62,12 @@ fn equal(left: &Address, right: &Address) -> bool {
 }
 
 impl Ipv6Header {
-    /// Fills the header of a packet that the gateway originates.
+    /// Fills the header of a UDP packet that the gateway originates; `length` is UDP's.
     #[inline(always)]
-    pub fn write(&mut self, source: &Address, destination: &Address, traffic_class: u8, next_header: u8, payload: u16) {
+    pub fn write_udp(&mut self, source: &Address, destination: &Address, traffic_class: u8, length: u16) {
         self.version_class_label = [0x60 | traffic_class >> 4, traffic_class << 4, 0, 0];
-        self.payload_length = payload.to_be_bytes();
-        self.next_header = next_header;
+        self.payload_length = length.to_be_bytes();
+        self.next_header = PROTOCOL_UDP;
         self.hop_limit = TTL_ORIGINATED;
         self.source = copied(source);
         self.destination = copied(destination);

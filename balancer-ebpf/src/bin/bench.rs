@@ -73,7 +73,9 @@ mod programs {
             KIND_TCP4 => restore::<64>(&mut frame, headers, Fields { at: 0, address: 26, port: 34, spare: 40 }, flow),
             KIND_UDP4 => restore::<64>(&mut frame, headers, Fields { at: 0, address: 26, port: 34, spare: 42 }, flow),
             KIND_TCP6 => restore::<80>(&mut frame, headers, Fields { at: 0, address: 34, port: 54, spare: 60 }, flow),
-            KIND_REPLY4 => restore::<64>(&mut frame, headers, Fields { at: 50, address: 30, port: 36, spare: 40 }, flow),
+            KIND_REPLY4 => {
+                restore::<64>(&mut frame, headers, Fields { at: 50, address: 30, port: 36, spare: 40 }, flow)
+            }
             _ => None,
         };
         if restored.is_none() {

@@ -94,16 +94,16 @@ fn known(key: &FlowKey, flow: &Flow) -> Known {
     };
     let now = maps::now_ns();
     if may_rebind(entry.state, flow.signal) || is_stale(entry, key.protocol, now) {
+        // Left in place, it would hide the entry that the flow is about to get in the other table.
+        maps::forget_flow(table, key);
         return Known::No;
     }
     let reference = entry.backend;
     let state = state_of(reference, flow);
-    if state == STATE_DEAD && key.protocol == PROTOCOL_TCP && flow.signal != Signal::Opens {
-        maps::forget_flow(table, key);
-        return Known::Dead;
-    }
     if !keeps_flows(state) {
-        return Known::No;
+        maps::forget_flow(table, key);
+        let cut = state == STATE_DEAD && key.protocol == PROTOCOL_TCP && flow.signal != Signal::Opens;
+        return if cut { Known::Dead } else { Known::No };
     }
     entry.last_ns = now;
     entry.state = next_state(entry.state, flow.signal);

@@ -89,7 +89,7 @@ fn over_ipv6(frame: &mut Frame, carriage: &Carriage) -> Option<()> {
     let overlay = frame.view_mut::<Overlay<Ipv6Header>>(0)?;
     let length = udp_length(carriage.length);
     overlay.ethernet.write(&host.next_hop.macs, ETHERTYPE_IPV6);
-    overlay.ip.write(&host.source, &host.vtep, carriage.traffic_class, PROTOCOL_UDP, length);
+    overlay.ip.write_udp(&host.source, &host.vtep, carriage.traffic_class, length);
     let (source, destination) = (choice.hash.outer_port(), vxlan_port()?);
     overlay.vxlan = VxlanHeader::with(choice.backend.vni_field);
     overlay.inner.write(&choice.backend.macs, carriage.ethertype);

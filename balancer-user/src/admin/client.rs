@@ -28,7 +28,9 @@ pub enum AdminError {
         path: PathBuf,
     },
     /// There is a socket, and nobody behind it.
-    #[error("{path}: nobody listens: the daemon has ended; start it with `balancer run` (forwarding goes on without it)")]
+    #[error(
+        "{path}: nobody listens: the daemon has ended; start it with `balancer run` (forwarding goes on without it)"
+    )]
     NotListening {
         /// The socket.
         path: PathBuf,
@@ -130,7 +132,8 @@ fn exchange(path: &Path, method: &str, target: &str) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(READ_LIMIT))?;
     stream.set_write_timeout(Some(READ_LIMIT))?;
-    let request = format!("{method} {target} HTTP/1.1\r\nHost: balancer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("{method} {target} HTTP/1.1\r\nHost: balancer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;

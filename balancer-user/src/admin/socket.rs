@@ -86,13 +86,8 @@ impl Drop for Socket {
 /// The kernel lets go of the lock with the process, so a killed daemon never bars the next one, and a hung one does.
 fn lock(path: &Path) -> Result<File, BindError> {
     let lock = with_suffix(path, ".lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(LOCK_MODE)
-        .open(&lock)
-        .map_err(at(&lock))?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(LOCK_MODE).open(&lock).map_err(at(&lock))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(BindError::AlreadyRuns { path: path.to_owned() }),

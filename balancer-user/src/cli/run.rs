@@ -15,5 +15,5 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => logs.json().init(),
     }
-    daemon::run(args)
+    daemon::run(&args.config)
 }

@@ -25,6 +25,8 @@ pub(super) struct Gateway {
     pub(super) reconciler: Reconciler,
     pub(super) view: NetworkView,
     pub(super) attached: Vec<Attached>,
+    /// Interfaces where an earlier daemon's program forwards until ours takes over.
+    pub(super) standing: Vec<Attached>,
     /// Tells `network` which hosts to follow.
     pub(super) wanted: watch::Sender<Wanted>,
     pub(super) started: SystemTime,
@@ -71,7 +73,8 @@ impl Gateway {
         self.loaded.keep(&self.loaded.desired.gateway.state_dir).context("keep the last good config")
     }
 
-    /// Attaches to interfaces that are in the config and have no program yet.
+    /// Attaches to interfaces that are in the config and do not run this program yet. The first time that replaces the
+    /// program of a daemon before this one.
     pub(super) fn attach_new(&mut self) -> anyhow::Result<()> {
         let (names, mode) = (&self.loaded.desired.gateway.interfaces, self.loaded.desired.gateway.xdp_mode);
         for name in names {
@@ -81,18 +84,19 @@ impl Gateway {
                 self.attached.push(attached);
             }
         }
+        for left in std::mem::take(&mut self.standing) {
+            if !names.contains(&left.name) && self.datapath.detach_interface(&left.name)? {
+                info!(interface = left.name, "detached: not in the config any more");
+            }
+        }
         Ok(())
     }
 
     /// Makes the maps say what config and network want.
     pub(super) fn reconcile(&mut self, why: &'static str) -> anyhow::Result<()> {
-        let ports: Vec<u32> = self.attached.iter().map(|attached| attached.ifindex).collect();
-        let wish = Wish {
-            desired: &self.loaded.desired,
-            generation: self.loaded.generation,
-            view: &self.view,
-            ports: &ports,
-        };
+        let ports: Vec<u32> = self.attached.iter().chain(&self.standing).map(|attached| attached.ifindex).collect();
+        let wish =
+            Wish { desired: &self.loaded.desired, generation: self.loaded.generation, view: &self.view, ports: &ports };
         let changes = self.reconciler.reconcile(&wish, &mut self.datapath).context("reconcile the maps")?;
         if changes.is_unchanged() {
             debug!(why, "maps are as wanted");

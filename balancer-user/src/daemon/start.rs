@@ -42,14 +42,14 @@ pub(super) async fn run(store: Store, reload_requests: mpsc::Sender<()>) -> anyh
     let (loaded, config_error) = load(&store)?;
     let gateway = &loaded.desired.gateway;
     info!(gateway = gateway.name, generation = loaded.generation, digest = loaded.digest, "starting");
-    let mut datapath = Datapath::open(&Options { pin_dir: gateway.pin_dir.clone(), flows_max: gateway.flows_max })?;
+    let datapath = Datapath::open(&Options { pin_dir: gateway.pin_dir.clone(), flows_max: gateway.flows_max })?;
     let (wanted_sender, wanted_receiver) = watch::channel(wanted(&loaded.desired));
     let (network, mut views) = Network::start(wanted_receiver).await.context("follow the kernel's routes")?;
     let view = first_view(&mut views, &loaded.desired).await;
     for name in &gateway.interfaces {
         warn_about_offloads(name).await?;
     }
-    let slow_path = datapath.slow_path()?;
+    let (slow_path, standing) = (datapath.slow_path()?, datapath.attached()?);
     let mut gateway = Gateway {
         store,
         loaded,
@@ -58,6 +58,7 @@ pub(super) async fn run(store: Store, reload_requests: mpsc::Sender<()>) -> anyh
         reconciler: Reconciler::new(),
         view,
         attached: Vec::new(),
+        standing,
         wanted: wanted_sender,
         started: SystemTime::now(),
     };
@@ -98,9 +99,8 @@ fn load(store: &Store) -> anyhow::Result<(Loaded, Option<String>)> {
 /// The network once every host's MAC is known, or as far as it is known in time.
 async fn first_view(views: &mut watch::Receiver<NetworkView>, desired: &Desired) -> NetworkView {
     let complete = |view: &NetworkView| {
-        let known = |host: &model::Host| {
-            view.hosts.get(&host.vtep).is_some_and(|next_hop| next_hop.destination_mac.is_some())
-        };
+        let known =
+            |host: &model::Host| view.hosts.get(&host.vtep).is_some_and(|next_hop| next_hop.destination_mac.is_some());
         desired.hosts.iter().all(known)
     };
     let in_time = matches!(timeout(RESOLVE_LIMIT, views.wait_for(complete)).await, Ok(Ok(_)));
@@ -116,7 +116,8 @@ async fn warn_about_offloads(name: &str) -> anyhow::Result<()> {
     if let Some(kind) = link.kind.as_deref().filter(|kind| matches!(*kind, "veth" | "tun" | "virtio_net")) {
         warn!(
             interface = name,
-            kind, "frames from this kind of interface may carry unfinished checksums: run `ethtool -K DEV tx off` on the other end"
+            kind,
+            "frames from this kind of interface may carry unfinished checksums: run `ethtool -K DEV tx off` on the other end"
         );
     }
     Ok(())
@@ -142,4 +143,3 @@ async fn serve(gateway: &Shared, reload_requests: mpsc::Sender<()>) -> anyhow::R
     }
     Ok(())
 }
-

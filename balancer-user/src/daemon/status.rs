@@ -42,12 +42,14 @@ pub(super) fn snapshot(gateway: &Gateway) -> Status {
 fn service_ports(gateway: &Gateway) -> Vec<ServicePort> {
     let placed = &gateway.reconciler.placement().service_ports;
     let services: Vec<_> = placed.iter().map(|service| service.id).collect();
-    let backends: Vec<_> = placed.iter().flat_map(|service| service.backends.iter().map(|backend| backend.id)).collect();
+    let backends: Vec<_> =
+        placed.iter().flat_map(|service| service.backends.iter().map(|backend| backend.id)).collect();
     let read = |what, result: std::io::Result<Vec<Counters>>| report(what, result.map_err(Into::into));
     let services = read("read the service ports' counters", gateway.datapath.service_counters(&services));
     let backends_read = read("read the backends' counters", gateway.datapath.backend_counters(&backends));
     let services = services.unwrap_or_default();
-    let of_backend: BTreeMap<BackendId, Counters> = backends.into_iter().zip(backends_read.unwrap_or_default()).collect();
+    let of_backend: BTreeMap<BackendId, Counters> =
+        backends.into_iter().zip(backends_read.unwrap_or_default()).collect();
     let wanted = gateway.loaded.desired.service_ports.iter().zip(placed).enumerate();
     wanted
         .map(|(position, (port, placement))| {

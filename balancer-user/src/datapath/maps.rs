@@ -84,6 +84,8 @@ pub struct Tables {
     /// The same map, to remove from: aya's `ArrayOfMaps` cannot, but removing by key is one system call for every kind of map.
     removal: HashMap<MapData, u32, u32>,
     size: u32,
+    /// A service port whose table was put by this process and not removed since.
+    present: Option<u32>,
 }
 
 /// `BPF_F_MMAPABLE` of include/uapi/linux/bpf.h. An inner map must have the flags of its template (`bpf_map_meta_equal`).
@@ -109,16 +111,27 @@ impl Tables {
         Ok(Some(Region::map(inner.fd(), self.size)?.read_all()))
     }
 
-    /// Makes a table of `slots` and puts it in place of the old one; the kernel returns when no program uses the old one
-    /// (`maybe_wait_bpf_programs` of kernel/bpf/syscall.c).
+    /// Makes a table and puts it in place of the old one; the kernel returns when no program uses the old one
+    /// (`maybe_wait_bpf_programs` of kernel/bpf/syscall.c), which takes milliseconds.
     ///
     /// # Errors
     /// The kernel's.
     pub fn put(&mut self, service: u32, slots: &[Slot]) -> Result<(), MapError> {
+        let inner = self.make(slots)?;
+        self.outer.set(service, inner.map(), 0)?;
+        self.present = Some(service);
+        Ok(())
+    }
+
+    /// Makes a table that no service port has yet.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn make(&self, slots: &[Slot]) -> Result<Array<MapData, Raw<Slot>>, MapError> {
         let inner: Array<MapData, Raw<Slot>> = Array::create(self.size, MMAPABLE)?;
         let memory: Region<Slot> = Region::map(inner.map().fd(), self.size)?;
         memory.fill(slots);
-        self.outer.set(service, inner.map(), 0)
+        Ok(inner)
     }
 
     /// Removes a table, likewise; it need not be there.
@@ -126,10 +139,16 @@ impl Tables {
     /// # Errors
     /// The kernel's.
     pub fn remove(&mut self, service: u32) -> Result<(), MapError> {
+        self.present = self.present.filter(|present| *present != service);
         match self.removal.remove(&service) {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+
+    /// Whether [`wait_for_readers`](Tables::wait_for_readers) knows a table to put again, which is half the wait.
+    pub const fn is_filled(&self) -> bool {
+        self.present.is_some()
     }
 
     /// Waits until every frame that began before has ended: puts a table where it already is, or one that nothing names
@@ -138,12 +157,12 @@ impl Tables {
     /// # Errors
     /// The kernel's.
     pub fn wait_for_readers(&mut self) -> Result<(), MapError> {
-        let last = self.outer.len() - 1;
-        match self.outer.get(&last, 0) {
-            Ok(inner) => self.outer.set(last, &inner, 0),
+        let position = self.present.unwrap_or(self.outer.len() - 1);
+        match self.outer.get(&position, 0) {
+            Ok(inner) => self.outer.set(position, &inner, 0),
             Err(MapError::KeyNotFound) => {
-                self.put(last, &[])?;
-                self.remove(last)
+                self.put(position, &[])?;
+                self.remove(position)
             }
             Err(error) => Err(error),
         }
@@ -173,6 +192,6 @@ impl Pins<'_> {
         let name = abi::MAP_TABLES[class];
         let removal = HashMap::try_from(Map::HashMap(pins::open(self.directory, name)?))
             .map_err(|error: MapError| DatapathError::of(format!("using the map {name}"), &error))?;
-        Ok(Tables { outer: self.typed(name)?, removal, size: abi::TABLE_SIZES[class] })
+        Ok(Tables { outer: self.typed(name)?, removal, size: abi::TABLE_SIZES[class], present: None })
     }
 }

@@ -16,7 +16,7 @@ use balancer_common::{
 use super::{
     Datapath,
     error::io_error,
-    maps::{CountersByCpu, Flows},
+    maps::{self, CountersByCpu, Flows},
     mmap::{Guard, Raw, Region, monotonic_coarse_ns},
 };
 use crate::model::tables::{Index, Tables};
@@ -184,7 +184,8 @@ impl Tables for Datapath {
     }
 
     fn wait_for_readers(&mut self) -> io::Result<()> {
-        self.maps.tables[0].wait_for_readers().map_err(|error| io_error(&error))
+        let class = self.maps.tables.iter().position(maps::Tables::is_filled).unwrap_or(0);
+        self.maps.tables[class].wait_for_readers().map_err(|error| io_error(&error))
     }
 }
 

@@ -41,5 +41,7 @@ fn candidate(number: u32) -> Candidate {
 /// A filled table as it is handed over.
 #[must_use]
 pub fn slots() -> Vec<Slot> {
-    (0..SIZE).map(|position| Slot { owner: position % BACKENDS | 1 << 20, previous: position % BACKENDS | 1 << 20 }).collect()
+    (0..SIZE)
+        .map(|position| Slot { owner: position % BACKENDS | 1 << 20, previous: position % BACKENDS | 1 << 20 })
+        .collect()
 }

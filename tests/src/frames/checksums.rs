@@ -26,7 +26,7 @@ pub fn wrong(frame: &[u8]) -> Vec<String> {
     };
     let sum = |bytes: &[u8], protocol: u8| {
         let length = (bytes.len() as u16).to_be_bytes();
-        pseudo.add_2bytes([0, protocol]).add_2bytes(length).add_slice(bytes).ones_complement()
+        pseudo.clone().add_2bytes([0, protocol]).add_2bytes(length).add_slice(bytes).ones_complement()
     };
     match &sliced.transport {
         Some(TransportSlice::Tcp(tcp)) if sum(tcp.slice(), 6) != 0 => found.push("TCP".to_owned()),

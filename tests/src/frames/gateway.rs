@@ -13,7 +13,7 @@ use balancer_common::verdict::Reason;
 use balancer_user::{
     datapath::{Datapath, Options, detach},
     model::{Desired, NetworkView},
-    reconcile::{Reconciler, Report, Upkeep},
+    reconcile::{Reconciler, Report, Upkeep, Wish},
 };
 use nix::sched::{CloneFlags, unshare};
 
@@ -95,8 +95,8 @@ impl Gateway {
     pub fn apply(&mut self) -> Result<Report> {
         self.generation += 1;
         let ports = [self.ports.public, self.ports.underlay];
-        let view = (&self.view, &ports[..]);
-        Ok(self.reconciler.reconcile(&self.desired, self.generation, view, &mut self.datapath)?)
+        let wish = Wish { desired: &self.desired, generation: self.generation, view: &self.view, ports: &ports };
+        Ok(self.reconciler.reconcile(&wish, &mut self.datapath)?)
     }
 
     /// What the daemon does every second.

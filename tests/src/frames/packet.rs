@@ -139,7 +139,7 @@ impl Packet {
     /// # Panics
     /// It carries none.
     pub fn tcp(&mut self) -> &mut Tcp {
-        let Body::Tcp(tcp) = &mut self.body else { panic!("no TCP in {:?}", self.body) };
+        let Body::Tcp(tcp) = &mut self.body else { panic!("no TCP") };
         tcp
     }
 
@@ -148,7 +148,7 @@ impl Packet {
     /// # Panics
     /// It carries none.
     pub fn udp(&mut self) -> &mut Udp {
-        let Body::Udp(udp) = &mut self.body else { panic!("no UDP in {:?}", self.body) };
+        let Body::Udp(udp) = &mut self.body else { panic!("no UDP") };
         udp
     }
 
@@ -160,7 +160,7 @@ impl Packet {
         match &mut self.body {
             Body::Tcp(tcp) => &mut tcp.ports,
             Body::Udp(udp) => &mut udp.ports,
-            Body::Icmp(_) | Body::Other(..) => panic!("no ports in {:?}", self.body),
+            Body::Icmp(_) | Body::Other(..) => panic!("no ports"),
         }
     }
 

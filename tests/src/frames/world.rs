@@ -64,21 +64,13 @@ impl Shape {
     /// A client.
     #[must_use]
     pub fn client(self) -> IpAddr {
-        if self.vip_ipv4 {
-            IpAddr::from([198, 51, 100, 7])
-        } else {
-            IpAddr::from([0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 7])
-        }
+        if self.vip_ipv4 { IpAddr::from([198, 51, 100, 7]) } else { IpAddr::from([0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 7]) }
     }
 
     /// An address that is neither VIP nor gateway.
     #[must_use]
     pub fn stranger(self) -> IpAddr {
-        if self.vip_ipv4 {
-            IpAddr::from([192, 0, 2, 99])
-        } else {
-            IpAddr::from([0x2001, 0xdb8, 0xe, 0, 0, 0, 0, 0x99])
-        }
+        if self.vip_ipv4 { IpAddr::from([192, 0, 2, 99]) } else { IpAddr::from([0x2001, 0xdb8, 0xe, 0, 0, 0, 0, 0x99]) }
     }
 
     /// The gateway's own address in the projects' networks.
@@ -252,7 +244,12 @@ pub fn backend(shape: Shape, project: usize, (number, port): (u8, u16)) -> Backe
 
 /// A service port at the shape's VIP.
 #[must_use]
-pub fn service_port(shape: Shape, project: usize, (protocol, port): (Protocol, u16), backends: Vec<Backend>) -> ServicePort {
+pub fn service_port(
+    shape: Shape,
+    project: usize,
+    (protocol, port): (Protocol, u16),
+    backends: Vec<Backend>,
+) -> ServicePort {
     ServicePort {
         project,
         service: format!("{}-{port}", protocol.name()),
@@ -333,7 +330,10 @@ pub fn view(public: u32, underlay: u32) -> NetworkView {
     };
     let hop = way(underlay, UNDERLAY_MAC, HOST_MAC);
     let hosts: BTreeMap<_, _> = hosts().iter().map(|host| (host.vtep, hop)).collect();
-    let clients =
-        ClientRoutes { default: Some(way(public, PUBLIC_MAC, CLIENT_ROUTER_MAC)), exceptions: vec![], ask_kernel: false };
+    let clients = ClientRoutes {
+        default: Some(way(public, PUBLIC_MAC, CLIENT_ROUTER_MAC)),
+        exceptions: vec![],
+        ask_kernel: false,
+    };
     NetworkView { hosts, clients_ipv4: clients.clone(), clients_ipv6: clients }
 }

@@ -109,7 +109,7 @@ fn wan() -> String {
         format!("route add 203.0.113.0/24 via {gateway_ipv4}"),
         format!("route add 2001:db8:f::/64 via {gateway_ipv6} dev gw0"),
     ];
-    batch("ip", &lines) + &finish_frames("gw0") + RECEIVE_XDP_FRAMES
+    batch("ip", &lines) + &finish_frames("gw0")
 }
 
 fn gateway() -> String {
@@ -140,7 +140,7 @@ fn fabric(topology: &Topology) -> String {
         lines.push(format!("link set {port} master br0 up"));
     }
     let finished: String = topology.hosts.iter().map(|host| finish_frames(&host.name)).collect();
-    batch("ip", &lines) + &finish_frames("gw0") + RECEIVE_XDP_FRAMES + &finished
+    batch("ip", &lines) + &finish_frames("gw0") + &finished
 }
 
 fn host_script(topology: &Topology, position: usize, host: &Host) -> String {
@@ -222,9 +222,6 @@ fn batch(program: &str, lines: &[String]) -> String {
 fn finish_frames(device: &str) -> String {
     format!("ethtool -K {device} tx off tso off gso off >/dev/null\n")
 }
-
-/// A veth delivers XDP_TX and redirected frames only to a peer that polls, which GRO makes it do.
-const RECEIVE_XDP_FRAMES: &str = "ethtool -K gw0 gro on >/dev/null\n";
 
 /// The kernel starts to transmit on a link a moment after both ends are up, and drops frames until then (`net/core/link_watch.c`).
 /// The state is the sign that it has; `sh -e` ends the wait with an error after about four seconds.

@@ -53,19 +53,22 @@ fn sockets_without_a_daemon_say_what_to_do() {
 
 #[test]
 fn answers_that_are_no_balancer_s_are_errors() {
-    let cases: [(&'static str, fn(&AdminError) -> bool); 4] = [
+    let cases: [(&'static str, Expected); 4] = [
         ("SSH-2.0-OpenSSH_9.2\r\n", |error| matches!(error, AdminError::NotHttp { .. })),
         ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"cut\"", |error| matches!(error, AdminError::NotHttp { .. })),
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", |error| matches!(error, AdminError::Status(_))),
-        ("HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy", |error| {
-            matches!(error, AdminError::Refused { code: 503, reason } if reason == "busy")
-        }),
+        (
+            "HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy",
+            |error| matches!(error, AdminError::Refused { code: 503, reason } if reason == "busy"),
+        ),
     ];
     for (answer, expected) in cases {
         let error = answered_with(answer);
         assert!(expected(&error), "{answer:?}: {error:?}");
     }
 }
+
+type Expected = fn(&AdminError) -> bool;
 
 fn answered_with(answer: &'static str) -> AdminError {
     let directory = tempfile::tempdir().unwrap();

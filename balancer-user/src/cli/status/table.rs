@@ -51,8 +51,7 @@ fn hosts(status: &Status) -> Option<Table> {
     let mut table = plain();
     table.set_header(["HOST", "VTEP", "NEXT HOP"]);
     for host in &status.hosts {
-        let mac = host.mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
-        let next_hop = match (host.resolved, mac) {
+        let next_hop = match (host.resolved, host.mac_text()) {
             (true, Some(mac)) => mac,
             (true, None) => "resolved".to_owned(),
             (false, _) => "not resolved".to_owned(),
@@ -67,7 +66,16 @@ fn service_ports(status: &Status) -> Option<Table> {
         return None;
     }
     let mut table = plain();
-    table.set_header(["SERVICE PORT", "STATE", "WEIGHT", "SHARE", "PACKETS IN", "BYTES IN", "PACKETS OUT", "BYTES OUT"]);
+    table.set_header([
+        "SERVICE PORT",
+        "STATE",
+        "WEIGHT",
+        "SHARE",
+        "PACKETS IN",
+        "BYTES IN",
+        "PACKETS OUT",
+        "BYTES OUT",
+    ]);
     for port in &status.service_ports {
         table.add_row(port_row(port));
         for backend in &port.backends {

@@ -33,8 +33,8 @@ fn root_the_program_outlives_the_process_and_is_replaced_through_its_link() {
     assert_eq!(second.attach("near", XdpMode::Native).unwrap(), attached);
     assert_ne!(program_id(&second), old);
     assert_eq!(on(&attached), Some(program_id(&second)));
-    assert_eq!(second.attached().unwrap(), [attached.clone()]);
-    assert_eq!(second.status().unwrap().attached, [attached.clone()]);
+    assert_eq!(second.attached().unwrap(), std::slice::from_ref(&attached));
+    assert_eq!(second.status().unwrap().attached, std::slice::from_ref(&attached));
     drop(second);
     assert!(on(&attached).is_some());
     let removed = detach(pins.path()).unwrap();

@@ -35,11 +35,16 @@ pub(super) mod word {
 
     use super::Word;
 
-    pub(in crate::model::status) fn serialize<W: Word, S: Serializer>(value: &W, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::model::status) fn serialize<W: Word, S: Serializer>(
+        value: &W,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(value.word())
     }
 
-    pub(in crate::model::status) fn deserialize<'de, W: Word, D: Deserializer<'de>>(deserializer: D) -> Result<W, D::Error> {
+    pub(in crate::model::status) fn deserialize<'de, W: Word, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<W, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
         let found = W::ALL.iter().find(|value| value.word() == text);
         found.copied().ok_or_else(|| D::Error::custom(format_args!("no such word: {text:?}")))
@@ -52,14 +57,19 @@ pub(super) mod mac {
 
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-    pub(in crate::model::status) fn serialize<S: Serializer>(mac: &Option<[u8; 6]>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::model::status) fn serialize<S: Serializer>(
+        mac: &Option<[u8; 6]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match mac {
             Some(mac) => serializer.serialize_some(&super::mac_text(*mac)),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(in crate::model::status) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 6]>, D::Error> {
+    pub(in crate::model::status) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<[u8; 6]>, D::Error> {
         let Some(text) = Option::<Cow<'_, str>>::deserialize(deserializer)? else { return Ok(None) };
         let mac = super::mac_of(&text).ok_or_else(|| D::Error::custom(format_args!("no MAC: {text:?}")))?;
         Ok(Some(mac))
@@ -72,9 +82,7 @@ pub(super) fn mac_text(mac: [u8; 6]) -> String {
 }
 
 fn mac_of(text: &str) -> Option<[u8; 6]> {
-    let bytes: Option<Vec<u8>> = text
-        .split(':')
-        .map(|byte| if byte.len() == 2 { u8::from_str_radix(byte, 16).ok() } else { None })
-        .collect();
+    let bytes: Option<Vec<u8>> =
+        text.split(':').map(|byte| if byte.len() == 2 { u8::from_str_radix(byte, 16).ok() } else { None }).collect();
     bytes?.try_into().ok()
 }

@@ -156,6 +156,21 @@ fn a_restarted_reconciler_writes_nothing_and_keeps_the_window() {
 }
 
 #[test]
+fn a_window_closed_by_a_crash_sends_nobody_to_the_owner_before() {
+    let mut lab = Lab::new();
+    lab.world.ports[2].as_mut().unwrap().members.insert(3, active(1));
+    lab.reconcile();
+    let id = lab.reconciler.placement().service_ports[2].id.0 as usize;
+    lab.fake.services[id].flags = 0;
+    lab.open_many(2, 100);
+    assert!(lab.fake.embryos.is_empty(), "a closed window remembers nobody");
+    lab.reconciler = Reconciler::new();
+    lab.world.ports[2].as_mut().unwrap().members.insert(4, active(1));
+    lab.reconcile_watching(|_| true);
+    lab.pass(2 * TCP_IDLE, |_, second| second % 50 == 0);
+}
+
+#[test]
 fn a_damaged_index_is_healed_after_a_restart() {
     let mut lab = Lab::new();
     let before = lab.fake.buckets.clone();
