@@ -63,7 +63,7 @@ fn demo_config_says_what_it_says() {
             vip: ip("2001:db8:f::10"),
             protocol: Protocol::Tcp,
             port: 80,
-            table_class: 0,
+            table_class: 2,
             affinity: Affinity::Flow,
             backends: vec![backend(1, 1), backend(2, 2)],
         }
@@ -110,7 +110,7 @@ fn port_overrides_what_its_service_says() {
         (80, 1, BackendState::Draining)
     );
     let empty = desired.service_ports.iter().find(|port| port.port == 81).expect("port 81");
-    assert_eq!((empty.backends.len(), empty.table_class), (0, 0));
+    assert_eq!((empty.backends.len(), empty.table_class), (0, 2));
 }
 
 /// One project with `backends` containers behind `ports` ports of one VIP.
@@ -141,9 +141,9 @@ fn large(backends: usize, ports: usize) -> String {
 }
 
 #[test]
-fn table_has_a_hundred_slots_for_each_backend_while_there_are_such_tables() {
+fn table_has_4093_slots_or_a_hundred_for_each_backend_while_there_are_such_tables() {
     for (backends, class) in
-        [(0, 0), (2, 0), (3, 1), (10, 1), (11, 2), (40, 2), (41, 3), (163, 3), (164, 4), (1_000, 4)]
+        [(0, 2), (2, 2), (40, 2), (41, 3), (163, 3), (164, 4), (1_000, 4)]
     {
         assert_eq!(parse(&large(backends, 1)).desired.service_ports[0].table_class, class, "{backends} backends");
     }

@@ -229,7 +229,8 @@ pub(crate) struct PortTable {
     #[serde(default)]
     #[schemars(range(min = 1, max = 65_535))]
     pub(crate) container_port: Field<u16>,
-    /// Slots of the Maglev table. The smallest size that gives every backend 100 slots when unset.
+    /// Slots of the Maglev table. When unset, the smallest size from 4093 on that gives every backend 100 slots.
+    /// Another size moves flows: choose one when more than 40 backends are to come.
     #[serde(default)]
     #[schemars(extend("enum" = abi::TABLE_SIZES))]
     pub(crate) table_size: Field<u32>,

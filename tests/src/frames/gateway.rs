@@ -34,8 +34,9 @@ pub struct Gateway {
     pub reconciler: Reconciler,
     /// Its interfaces.
     pub ports: Ports,
+    /// The config's number.
+    pub generation: u64,
     programs: Programs,
-    generation: u64,
     pin_dir: PathBuf,
 }
 
@@ -83,7 +84,7 @@ impl Gateway {
         programs.test(&program_file(datapath.status()?.id)?)?;
         let view = world::view(ports.public, ports.underlay);
         let reconciler = Reconciler::new();
-        let mut gateway = Self { desired, view, datapath, reconciler, ports, programs, generation: 0, pin_dir };
+        let mut gateway = Self { desired, view, datapath, reconciler, ports, programs, generation: 1, pin_dir };
         gateway.apply()?;
         Ok(gateway)
     }
@@ -93,7 +94,6 @@ impl Gateway {
     /// # Errors
     /// The reconciler's.
     pub fn apply(&mut self) -> Result<Report> {
-        self.generation += 1;
         let ports = [self.ports.public, self.ports.underlay];
         let wish = Wish { desired: &self.desired, generation: self.generation, view: &self.view, ports: &ports };
         Ok(self.reconciler.reconcile(&wish, &mut self.datapath)?)

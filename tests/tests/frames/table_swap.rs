@@ -93,8 +93,8 @@ fn new_flows_use_the_new_table_at_once() -> Result<()> {
 #[test]
 fn same_config_again_writes_nothing() -> Result<()> {
     let mut gateway = Gateway::start()?;
-    gateway.apply()?;
-    assert!(gateway.apply()?.is_unchanged());
+    let report = gateway.apply()?;
+    assert!(report.is_unchanged(), "{report:?}");
     assert_eq!(gateway.datapath.flows()?, vec![]);
     Ok(())
 }

@@ -53,6 +53,8 @@ struct Owner {
 
 /// Slots that each backend gets in a table of default size.
 const SLOTS_PER_BACKEND: usize = 100;
+/// Smallest table that nobody has to ask for: another size moves flows, so the first forty backends come without one.
+const TABLE_SIZE_DEFAULT_MIN: u32 = 4_093;
 
 impl Published {
     /// What follows belongs to the project at `position`.
@@ -250,7 +252,8 @@ const fn affinity_of(word: AffinityWord) -> Affinity {
 fn table_class(port: &PortTable, backends: usize, at: &KeyPath<'_>, report: &mut Report<'_>) -> Option<usize> {
     let holds = |size: u32, slots: usize| usize::try_from(size).is_ok_and(|size| size >= slots);
     if port.table_size.is_absent() {
-        let class = TABLE_SIZES.iter().position(|&size| holds(size, backends * SLOTS_PER_BACKEND));
+        let roomy = |size: u32| size >= TABLE_SIZE_DEFAULT_MIN && holds(size, backends * SLOTS_PER_BACKEND);
+        let class = TABLE_SIZES.iter().position(|&size| roomy(size));
         return Some(class.unwrap_or(TABLE_SIZES.len() - 1));
     }
     let &size = port.table_size.given()?;
