@@ -138,6 +138,7 @@ reasons! {
     OverlayNotReply, "overlay_not_reply", Passed, "VXLAN to this gateway that is no reply of a backend: left to the kernel's VXLAN device.";
     OverlayForGateway, "overlay_for_gateway", Passed, "VXLAN whose inner destination is the gateway's own address in the project: left to the kernel's VXLAN device.";
     Truncated, "truncated", Dropped, "The IP length says more than the frame holds.";
+    HeadersSplit, "headers_split", Dropped, "A frame for a VIP whose headers lie in more than one buffer.";
     Malformed, "malformed", Dropped, "A header contradicts itself (TCP data offset, UDP length).";
     Fragment, "fragment", Dropped, "A fragment for a VIP: the transport ports cannot be seen.";
     IpOptions, "ip_options", Dropped, "IPv4 options or IPv6 extension headers in front of the transport header of a frame for a VIP.";

@@ -222,7 +222,7 @@ impl Frame {
                 break;
             }
             let Some(()) = self.load(at + position, &mut byte) else { return Self::SUM_FAILED };
-            let word = if position % 2 == 0 { [byte[0], 0] } else { [0, byte[0]] };
+            let word = if position.is_multiple_of(2) { [byte[0], 0] } else { [0, byte[0]] };
             total += u64::from(u16::from_ne_bytes(word));
         }
         u32::from(checksum::fold(total))

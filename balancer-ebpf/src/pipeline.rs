@@ -58,8 +58,14 @@ fn network<I: Ip + Header>(frame: &mut Frame, tags: Tags) -> Result<Carriage, Ve
         Class::Tcp(request) => forward::<I, TcpHeader>(frame, &request, tags),
         Class::Udp(request) => forward::<I, UdpHeader>(frame, &request, tags),
         Class::Overlay => Err(overlay::<I>(frame)),
-        Class::Echo => Err(icmp::echo::<I>(frame)),
-        Class::Expired => Err(cold::icmp_error::<I>(frame, true)),
+        Class::Echo(length) => {
+            fit(frame, length)?;
+            Err(icmp::echo::<I>(frame))
+        }
+        Class::Expired(length) => {
+            fit(frame, length)?;
+            Err(cold::icmp_error::<I>(frame, true))
+        }
     }
 }
 
@@ -70,9 +76,7 @@ where
     I: Ip + Header,
     T: Transport + Header,
 {
-    if !length::fits(frame, request.length) {
-        cold::fit(frame, request.length)?;
-    }
+    fit(frame, request.length)?;
     let selection = select::run::<I, T>(frame, request, tags)?;
     let choice = if selection.settled {
         select::owner(&selection)
@@ -97,6 +101,12 @@ where
         traffic_class: request.traffic_class,
         packet_sum: encap::packet_sum::<I, T>(frame, host, request.length)?,
     })
+}
+
+/// Nothing behind the IP packet, and nothing of it missing.
+#[inline(always)]
+fn fit(frame: &mut Frame, length: u32) -> Result<(), Verdict> {
+    if length::fits(frame, length) { Ok(()) } else { cold::fit(frame, length) }
 }
 
 /// Without a backend the client is told at once.
@@ -141,9 +151,7 @@ where
     T: Transport + Header,
 {
     decap::run::<O, I>(frame, envelope)?;
-    if !length::fits(frame, sender.length) {
-        cold::fit(frame, sender.length)?;
-    }
+    fit(frame, sender.length)?;
     rewrite::reply::<I, T>(frame, sender)?;
     if sender.syn && mss::run::<I>(frame, sender.inner_mtu) == Mss::Elsewhere {
         cold::mss::<I>(frame, sender.inner_mtu);

@@ -29,10 +29,10 @@ pub enum Class {
     Udp(Request),
     /// VXLAN for this gateway.
     Overlay,
-    /// ICMP echo request for a VIP.
-    Echo,
-    /// For a service port, but its TTL or hop limit ends here.
-    Expired,
+    /// ICMP echo request for a VIP; bytes of the IP packet.
+    Echo(u32),
+    /// For a service port, but its TTL or hop limit ends here; bytes of the IP packet.
+    Expired(u32),
 }
 
 /// A client's packet for a service port.

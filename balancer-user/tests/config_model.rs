@@ -142,9 +142,7 @@ fn large(backends: usize, ports: usize) -> String {
 
 #[test]
 fn table_has_4093_slots_or_a_hundred_for_each_backend_while_there_are_such_tables() {
-    for (backends, class) in
-        [(0, 2), (2, 2), (40, 2), (41, 3), (163, 3), (164, 4), (1_000, 4)]
-    {
+    for (backends, class) in [(0, 2), (2, 2), (40, 2), (41, 3), (163, 3), (164, 4), (1_000, 4)] {
         assert_eq!(parse(&large(backends, 1)).desired.service_ports[0].table_class, class, "{backends} backends");
     }
 }

@@ -40,7 +40,7 @@ const fn module(package: &'static str, name: &'static str, uses: &'static [&'sta
 }
 
 /// A package that stands here has all its modules here: a new module needs a line, and with it a thought.
-const MODULE_LAYERS: [Module; 20] = [
+const MODULE_LAYERS: [Module; 21] = [
     module("balancer-user", "model", &[]),
     module("balancer-user", "config", &["model"]),
     module("balancer-user", "reconcile", &["model"]),
@@ -65,6 +65,7 @@ const MODULE_LAYERS: [Module; 20] = [
     module("balancer-ebpf", "value", &[]),
     module("balancer-ebpf", "maps", &["frame"]),
     module("balancer-ebpf", "frame", &[]),
+    module("balancer-ebpf", "bin", &["frame"]),
 ];
 
 /// Modules whose parts never use each other: (package, module).

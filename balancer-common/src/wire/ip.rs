@@ -67,11 +67,19 @@ pub trait Ip: Copy + Sized {
     fn header_sum(&self) -> u64;
     /// Turns the packet around: addresses swapped, a new TTL, payload length and protocol, checksum filled in.
     fn answer(&mut self, protocol: u8, payload_length: u16);
-    /// Sets congestion experienced (RFC 3168) and updates the header's checksum.
-    fn set_congestion(&mut self);
+    /// Writes the ECN field (RFC 3168 section 5) and updates the header's checksum.
+    fn set_ecn(&mut self, ecn: u8);
 }
 
 /// TTL of packets that the gateway itself originates (RFC 1700's successor registry recommends 64).
 pub const TTL_ORIGINATED: u8 = 64;
-/// Both ECN bits: congestion experienced (RFC 3168 section 5).
-pub const ECN_MASK: u8 = 0x03;
+/// Both bits of the ECN field (RFC 3168 section 5).
+pub const ECN_MASK: u8 = 0b11;
+/// The transport knows no ECN.
+pub const ECN_NOT_ECT: u8 = 0b00;
+/// ECN-capable transport, codepoint 0.
+pub const ECN_ECT_0: u8 = 0b10;
+/// ECN-capable transport, codepoint 1.
+pub const ECN_ECT_1: u8 = 0b01;
+/// Congestion experienced.
+pub const ECN_CE: u8 = 0b11;

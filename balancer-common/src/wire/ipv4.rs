@@ -197,9 +197,9 @@ impl Ip for Ipv4Header {
     }
 
     #[inline(always)]
-    fn set_congestion(&mut self) {
+    fn set_ecn(&mut self, ecn: u8) {
         let old = u16::from_ne_bytes([self.version_ihl, self.tos]);
-        self.tos |= ECN_MASK;
+        self.tos = self.tos & !ECN_MASK | ecn;
         let delta = Delta::of_word(old, u16::from_ne_bytes([self.version_ihl, self.tos]));
         self.checksum = delta.apply(u16::from_ne_bytes(self.checksum)).to_ne_bytes();
     }
@@ -247,10 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn congestion_mark_keeps_the_checksum_valid() {
-        let mut header = sample();
-        header.set_congestion();
-        assert_eq!(header.tos & ECN_MASK, ECN_MASK);
-        assert_eq!(fold(header.header_sum()), 0xffff);
+    fn ecn_field_keeps_the_checksum_valid() {
+        for ecn in 0..=ECN_MASK {
+            let mut header = sample();
+            header.set_ecn(ecn);
+            assert_eq!(header.tos & ECN_MASK, ecn);
+            assert_eq!(fold(header.header_sum()), 0xffff);
+        }
     }
 }

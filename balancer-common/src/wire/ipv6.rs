@@ -194,8 +194,8 @@ impl Ip for Ipv6Header {
     }
 
     #[inline(always)]
-    fn set_congestion(&mut self) {
-        self.version_class_label[1] |= ECN_MASK << 4;
+    fn set_ecn(&mut self, ecn: u8) {
+        self.version_class_label[1] = self.version_class_label[1] & !(ECN_MASK << 4) | ecn << 4;
     }
 }
 
@@ -208,8 +208,8 @@ mod tests {
         let header = Ipv6Header { version_class_label: [0x6a, 0xb0, 0, 0], ..Ipv6Header::default() };
         assert_eq!(header.traffic_class(), 0xab);
         let mut marked = header;
-        marked.set_congestion();
-        assert_eq!(marked.traffic_class(), 0xab | ECN_MASK);
+        marked.set_ecn(0b01);
+        assert_eq!(marked.traffic_class(), 0xa9);
         assert_eq!(marked.version_class_label[0] >> 4, 6);
     }
 

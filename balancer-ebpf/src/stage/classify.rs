@@ -36,7 +36,7 @@ pub fn run<I: Ip + Header>(frame: &Frame) -> Result<Class, Verdict> {
 
 #[inline(always)]
 fn request<I: Ip + Header, T: Transport + Header>(frame: &Frame, ip: &I) -> Result<Class, Verdict> {
-    let Some(packet) = frame.view::<Packet<I, T>>(0) else { return Err(cut_short(ip)) };
+    let Some(packet) = frame.view::<Packet<I, T>>(0) else { return Err(cut_short(frame, ip)) };
     let Some((service_id, service)) = find(ip, T::PROTOCOL, packet.transport.destination_port()) else {
         return Err(unmatched(ip));
     };
@@ -48,7 +48,7 @@ fn request<I: Ip + Header, T: Transport + Header>(frame: &Frame, ip: &I) -> Resu
         return Err(Verdict::Drop(Reason::UdpChecksumMissing));
     }
     if ip.ttl() <= 1 {
-        return Ok(Class::Expired);
+        return Ok(Class::Expired(length));
     }
     let request =
         Request { service_id, service, syn: packet.transport.is_syn(), length, traffic_class: ip.traffic_class() };
@@ -101,8 +101,11 @@ fn hidden<I: Ip>(ip: &I) -> Verdict {
 }
 
 #[inline(always)]
-fn cut_short<I: Ip>(ip: &I) -> Verdict {
-    if is_vip(ip) { Verdict::Drop(Reason::Truncated) } else { Verdict::Pass(Reason::NotOurs) }
+fn cut_short<I: Ip>(frame: &Frame, ip: &I) -> Verdict {
+    if !is_vip(ip) {
+        return Verdict::Pass(Reason::NotOurs);
+    }
+    Verdict::Drop(if frame.length() > frame.first_buffer() { Reason::HeadersSplit } else { Reason::Truncated })
 }
 
 #[inline(always)]
@@ -118,5 +121,12 @@ fn icmp<I: Ip + Header>(frame: &Frame, ip: &I) -> Result<Class, Verdict> {
     }
     let Some(packet) = frame.view::<Packet<I, IcmpHeader>>(0) else { return Err(Verdict::Drop(Reason::Truncated)) };
     let kinds = if I::ICMP == PROTOCOL_ICMP { ICMP } else { ICMPV6 };
-    if packet.transport.kind == kinds.echo_request { Ok(Class::Echo) } else { Err(Verdict::Pass(Reason::VipIcmp)) }
+    if packet.transport.kind != kinds.echo_request {
+        return Err(Verdict::Pass(Reason::VipIcmp));
+    }
+    let length = ip.packet_length();
+    if length < (size_of::<I>() + size_of::<IcmpHeader>()) as u32 {
+        return Err(Verdict::Drop(Reason::Malformed));
+    }
+    Ok(Class::Echo(length))
 }

@@ -4,7 +4,7 @@ use balancer_common::{
     verdict::{Reason, Verdict},
     wire::{
         ethernet::EthernetHeader,
-        ip::{ECN_MASK, Ip},
+        ip::{ECN_CE, ECN_ECT_0, ECN_ECT_1, ECN_MASK, ECN_NOT_ECT, Ip},
     },
 };
 
@@ -24,22 +24,26 @@ pub fn open<O: Ip + Header>(frame: &Frame) -> Result<Envelope, Verdict> {
     Ok(Envelope { vni, ethertype: overlay.inner.ethertype, ecn: overlay.ip.traffic_class() & ECN_MASK })
 }
 
-/// Congestion experienced (RFC 3168).
-const CONGESTED: u8 = 0b11;
-
-/// Cuts the outer headers off. A congestion mark on the outside moves inside (RFC 6040 section 4.2).
+/// Cuts the outer headers off. The ECN field of both headers becomes the inner one's (RFC 6040 section 4.2, figure 4).
 #[inline(always)]
 pub fn run<O: Ip + Header, I: Ip + Header>(frame: &mut Frame, envelope: &Envelope) -> Result<(), Verdict> {
     let Some(()) = frame.shrink_head(size_of::<Overlay<O>>() - size_of::<EthernetHeader>()) else {
         return Err(Verdict::Drop(Reason::Internal));
     };
-    if envelope.ecn != CONGESTED {
+    if envelope.ecn & ECN_ECT_1 == 0 {
         return Ok(());
     }
     let Some(link) = frame.view_mut::<Link<I>>(0) else { return Err(Verdict::Drop(Reason::Truncated)) };
-    if link.ip.traffic_class() & ECN_MASK == 0 {
-        return Err(Verdict::Drop(Reason::EcnInvalid));
+    match (link.ip.traffic_class() & ECN_MASK, envelope.ecn) {
+        (ECN_NOT_ECT, ECN_CE) => Err(Verdict::Drop(Reason::EcnInvalid)),
+        (ECN_ECT_0 | ECN_ECT_1, ECN_CE) => {
+            link.ip.set_ecn(ECN_CE);
+            Ok(())
+        }
+        (ECN_ECT_0, ECN_ECT_1) => {
+            link.ip.set_ecn(ECN_ECT_1);
+            Ok(())
+        }
+        _ => Ok(()),
     }
-    link.ip.set_congestion();
-    Ok(())
 }

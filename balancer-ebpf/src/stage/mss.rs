@@ -16,14 +16,16 @@ use crate::{
 /// Lowers the MSS to what an IP packet of `inner_mtu` bytes holds, where it is the first option, as nearly every stack sends it.
 #[inline(always)]
 pub fn run<I: Ip + Header>(frame: &mut Frame, inner_mtu: u16) -> Mss {
-    match frame.view::<[u8; 4]>(options::<I>()) {
-        Some(&[OPTION_MSS, OPTION_MSS_LENGTH, ..]) => {
-            clamp::<I>(frame, 0, inner_mtu);
-            Mss::Done
-        }
-        Some(_) => Mss::Elsewhere,
-        None => Mss::Done,
+    let Some(packet) = frame.view::<Packet<I, TcpHeader>>(0) else { return Mss::Done };
+    if packet.transport.length() <= size_of::<TcpHeader>() as u32 {
+        return Mss::Done;
     }
+    let Some(&first) = frame.view::<[u8; 2]>(options::<I>()) else { return Mss::Done };
+    if first != [OPTION_MSS, OPTION_MSS_LENGTH] {
+        return Mss::Elsewhere;
+    }
+    clamp::<I>(frame, 0, inner_mtu);
+    Mss::Done
 }
 
 /// Where the options begin in the frame.
@@ -82,7 +84,7 @@ fn clamp<I: Ip + Header>(frame: &mut Frame, position: usize, inner_mtu: u16) {
     *value = mss_max.to_be_bytes();
     let delta = Delta::of_word(u16::from_ne_bytes(old), mss_max.to_be());
     // At an odd position the bytes belong to two words, and the delta's bytes change places.
-    let delta = if position % 2 == 0 { delta } else { Delta(delta.0.swap_bytes()) };
+    let delta = if position.is_multiple_of(2) { delta } else { Delta(delta.0.swap_bytes()) };
     let Some(packet) = frame.view_mut::<Packet<I, TcpHeader>>(0) else { return };
     let checksum = u16::from_ne_bytes(packet.transport.checksum);
     packet.transport.checksum = delta.apply(checksum).to_ne_bytes();

@@ -14,8 +14,6 @@ use super::{
 const FLOOR: &str = "encap";
 /// The floor that does nothing.
 const NULL: &str = "null";
-/// Nanoseconds that undoing a change of the frame's front costs the driver.
-const UNDO_NS: f64 = 8.0;
 /// Most times the cost with few service ports that the cost with many may be.
 const MANY_FACTOR: f64 = 1.15;
 
@@ -58,7 +56,7 @@ struct Row {
     max: f64,
     /// Median of the ratios to the floor in the same round.
     ratio: Option<f64>,
-    /// Nanoseconds without the driver's.
+    /// Nanoseconds less those of doing nothing.
     net: Option<f64>,
     target: Option<f64>,
 }
@@ -121,7 +119,7 @@ impl Report {
             // Writing to a string cannot fail.
             let _written = writeln!(text, "{fact}");
         }
-        text + "ratio: to encap in the same round; net: without the driver (null, and 8 ns for undoing growth)\n"
+        text + "ratio: to encap in the same round; net: less null, so with the driver's undoing of growth\n"
     }
 }
 
@@ -137,7 +135,6 @@ fn row(name: &'static str, samples: &Samples, before: &[Row]) -> Row {
     let target_ms = TARGETS_MS.iter().find(|(case, _)| *case == name).map(|(_, target)| *target);
     let few = name.strip_suffix(MANY).and_then(|few| before.iter().find(|row| row.name == few));
     let target = CASES.iter().find(|case| case.name == name).and_then(|case| case.target);
-    let undo = if name == NULL || name.starts_with("pass") { 0.0 } else { UNDO_NS };
     let (median, ns) = (median(values), target_ms.is_none());
     Row {
         name,
@@ -146,7 +143,7 @@ fn row(name: &'static str, samples: &Samples, before: &[Row]) -> Row {
         min: values.iter().copied().fold(f64::INFINITY, f64::min),
         max: values.iter().copied().fold(0.0, f64::max),
         ratio: ns.then(|| ratio(values, samples.of(FLOOR))),
-        net: ns.then(|| median - self::median(samples.of(NULL)) - undo),
+        net: ns.then(|| median - self::median(samples.of(NULL))),
         target: target.or(target_ms).or(few.and_then(|row| row.ratio).map(|ratio| ratio * MANY_FACTOR)),
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use balancer_common::{
     abi::Slot,
+    id::BackendRef,
     maglev::{Candidate, Cursor, Scratch, bitmap_words, fill as fill_table},
 };
 
@@ -42,6 +43,7 @@ fn candidate(number: u32) -> Candidate {
 #[must_use]
 pub fn slots() -> Vec<Slot> {
     (0..SIZE)
-        .map(|position| Slot { owner: position % BACKENDS | 1 << 20, previous: position % BACKENDS | 1 << 20 })
+        .map(|position| (position % BACKENDS) | (1 << BackendRef::ID_BITS))
+        .map(|owner| Slot { owner, previous: owner })
         .collect()
 }

@@ -54,8 +54,8 @@ fn tcp_is_reset_with_the_right_numbers() -> Result<()> {
     let top = u32::MAX;
     for shape in Shape::ALL {
         // (sequence, acknowledgment), flags, payload -> (sequence, acknowledgment), flags
-        let table: [((u32, u32), u8, &[u8], (u32, u32), u8); 7] = [
-            ((100, 0), 0x02, b"", (0, 101), 0x14),
+        let table = [
+            ((100, 0), 0x02, &b""[..], (0, 101), 0x14),
             ((top, 0), 0x02, b"", (0, 0), 0x14),
             ((100, 0), 0x02, b"early", (0, 106), 0x14),
             ((100, 900), 0x10, b"", (900, 0), 0x04),
