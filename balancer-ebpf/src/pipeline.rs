@@ -77,12 +77,12 @@ where
     T: Transport + Header,
 {
     fit(frame, request.length)?;
-    let selection = select::run(request, tags)?;
+    let selection = select::run::<I, T>(frame, request, tags)?;
     let choice = if selection.settled {
-        select::owner(request, &selection)
+        select::owner(&selection)
     } else {
-        match cold::conntrack::<I, T>(frame, request.service_id, selection.slot, request.hash) {
-            Ok(backend_id) => select::at(backend_id, request.hash)?,
+        match cold::conntrack::<I, T>(frame, request.service_id, selection.slot, selection.hash) {
+            Ok(backend_id) => select::at(backend_id, selection.hash)?,
             Err(Verdict::Drop(Reason::NoBackend)) => return Err(refuse::<I, T>(frame)),
             Err(verdict) => return Err(verdict),
         }

@@ -39,8 +39,6 @@ pub enum Class {
 pub struct Request {
     pub service: &'static Service,
     pub service_id: u32,
-    /// Keyed hash of the client's end of the flow.
-    pub hash: FlowHash,
     /// Bytes of the IP packet.
     pub length: u32,
     /// Whether the segment carries the options of a SYN.
@@ -51,6 +49,7 @@ pub struct Request {
 /// What a slot says of a flow.
 pub struct Selection {
     pub slot: Slot,
+    pub hash: FlowHash,
     /// Whether the owner takes the flow without a look at the conntrack.
     pub settled: bool,
     /// The owner.

@@ -2,7 +2,6 @@
 
 use balancer_common::{
     abi::{SERVICE_BUCKETS, Service},
-    service::SERVICE_CLIENT_AFFINITY,
     verdict::{Reason, Verdict},
     wire::{
         icmp::{ICMP, ICMPV6, IcmpHeader},
@@ -51,16 +50,8 @@ fn request<I: Ip + Header, T: Transport + Header>(frame: &Frame, ip: &I) -> Resu
     if ip.ttl() <= 1 {
         return Ok(Class::Expired(length));
     }
-    let port = if service.flags & SERVICE_CLIENT_AFFINITY == 0 { packet.transport.source_port() } else { [0; 2] };
-    let hash = ip.flow_hash(service.hash_key, port);
-    let request = Request {
-        service_id,
-        service,
-        hash,
-        syn: packet.transport.is_syn(),
-        length,
-        traffic_class: ip.traffic_class(),
-    };
+    let request =
+        Request { service_id, service, syn: packet.transport.is_syn(), length, traffic_class: ip.traffic_class() };
     Ok(if T::PROTOCOL == PROTOCOL_TCP { Class::Tcp(request) } else { Class::Udp(request) })
 }
 

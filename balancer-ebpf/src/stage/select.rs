@@ -4,23 +4,33 @@ use balancer_common::{
     abi::Host,
     flow::FlowHash,
     id::BackendRef,
+    service::SERVICE_CLIENT_AFFINITY,
     verdict::{Reason, Verdict},
+    wire::{ip::Ip, transport::Transport},
 };
 
 use crate::{
+    frame::{Frame, Header, Packet},
     maps,
     value::{Choice, Request, Selection, Tags},
 };
 
-/// An array read and one comparison: `active` equals the slot's owner only for a settled slot whose owner is active, of the
-/// same generation, and without exceptions.
+/// A keyed hash, an array read and one comparison: `active` equals the slot's owner only for a settled slot whose owner
+/// is active, of the same generation, and without exceptions.
 #[inline(always)]
-pub fn run(request: &Request, tags: Tags) -> Result<Selection, Verdict> {
+pub fn run<I, T>(frame: &Frame, request: &Request, tags: Tags) -> Result<Selection, Verdict>
+where
+    I: Ip + Header,
+    T: Transport + Header,
+{
     let service = request.service;
     if tags.outer != service.vlan_outer || tags.inner != service.vlan_inner {
         maps::learn_tags(request.service_id, tags.outer, tags.inner);
     }
-    let Some(slot) = maps::slot(service.table_class, request.service_id, request.hash) else {
+    let Some(packet) = frame.view::<Packet<I, T>>(0) else { return Err(Verdict::Drop(Reason::Truncated)) };
+    let port = if service.flags & SERVICE_CLIENT_AFFINITY == 0 { packet.transport.source_port() } else { [0; 2] };
+    let hash = packet.ip.flow_hash(service.hash_key, port);
+    let Some(slot) = maps::slot(service.table_class, request.service_id, hash) else {
         return Err(Verdict::Drop(Reason::Internal));
     };
     let backend_id = slot.owner & BackendRef::ID_MAX;
@@ -29,14 +39,14 @@ pub fn run(request: &Request, tags: Tags) -> Result<Selection, Verdict> {
     if settled && backend.vni != service.vni {
         return Err(Verdict::Drop(Reason::VniMismatch));
     }
-    Ok(Selection { slot, settled, backend })
+    Ok(Selection { slot, hash, settled, backend })
 }
 
 /// The choice of a settled slot: its owner.
 #[inline(always)]
-pub fn owner(request: &Request, selection: &Selection) -> Choice {
+pub fn owner(selection: &Selection) -> Choice {
     let backend_id = selection.slot.owner & BackendRef::ID_MAX;
-    Choice { backend_id, backend: selection.backend, hash: request.hash }
+    Choice { backend_id, backend: selection.backend, hash: selection.hash }
 }
 
 /// The choice of a backend by id, as the conntrack decided.
