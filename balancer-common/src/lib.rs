@@ -3,12 +3,18 @@
 #![forbid(unsafe_code)]
 
 pub mod abi;
+pub mod budget;
+pub mod case;
 pub mod checksum;
 pub mod conntrack;
 pub mod flow;
+pub mod fragment;
 pub mod id;
 pub mod index;
 pub mod maglev;
+pub mod range;
+pub mod record;
 pub mod service;
+pub mod source;
 pub mod verdict;
 pub mod wire;

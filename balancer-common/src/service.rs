@@ -24,8 +24,8 @@ pub const FAMILY_IPV6: u8 = 6;
 pub struct Gateway {
     /// [`ABI_VERSION`](crate::abi::ABI_VERSION) of whoever wrote the maps.
     pub abi_version: u32,
-    /// Named padding.
-    pub reserved_flags: u32,
+    /// `GATEWAY_*` bits.
+    pub flags: u32,
     /// Generation of the config in force.
     pub generation: u64,
     /// The gateway's VTEP address over IPv6; all zero when it has none.
@@ -44,7 +44,10 @@ pub struct Gateway {
     pub closing_idle_ns: u64,
 }
 
-/// One service port, (VIP, protocol, port), or a VIP's address alone (`protocol` 0) for ICMP echo.
+/// `REPLY_RANGES` holds something.
+pub const GATEWAY_REPLY_RANGES: u32 = 1 << 0;
+
+/// One service port, (VIP, protocol, port) or (VIP, protocol, range of ports), or a VIP's address alone (`protocol` 0) for ICMP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Service {
@@ -54,14 +57,16 @@ pub struct Service {
     pub hash_key: [u64; 2],
     /// VNI of the owning project.
     pub vni: u32,
-    /// The port, network order.
+    /// The port, network order; the first one of a range.
     pub port: [u8; 2],
     /// IP protocol number, 6 or 17; 0 for an address-only entry.
     pub protocol: u8,
     /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
     pub family: u8,
     /// Which class of table holds the slots: a position in [`TABLE_SIZES`](crate::abi::TABLE_SIZES).
-    pub table_class: u32,
+    pub table_class: u16,
+    /// The last port of a range, network order; equal to `port` when it is one port.
+    pub port_last: [u8; 2],
     /// `SERVICE_*` bits.
     pub flags: u32,
     /// Outermost VLAN tag of the last tagged frame for this service port, as TPID << 16 | TCI; 0 when untagged. Written by the datapath.
@@ -70,16 +75,56 @@ pub struct Service {
     pub vlan_inner: u32,
     /// A [`BackendRef`](crate::id::BackendRef) word of some usable backend, for when bounded tries in the table found none; 0 when there is none.
     pub refuge: u32,
-    /// Named padding.
-    pub reserved: u32,
+    /// Position of the project's budget in `POLICIES`; 0 for a VIP's address alone.
+    pub project: u32,
 }
 
 /// The slots of this service port are in transition: an unknown flow that does not begin here is looked for at the previous owner.
 pub const SERVICE_TRANSITION_TCP: u32 = 1 << 0;
 /// The same for UDP, whose flows are forgotten sooner.
 pub const SERVICE_TRANSITION_UDP: u32 = 1 << 1;
-/// Only the client's address goes into the flow hash.
+/// The client's port does not go into the flow hash: all flows of a client go to one backend.
 pub const SERVICE_CLIENT_AFFINITY: u32 = 1 << 2;
+/// Every packet takes the careful program: a range of ports, or a choice of hashed fields that the fast one does not know.
+pub const SERVICE_CAREFUL: u32 = 1 << 3;
+/// `POLICIES` names a list of sources that decides who may use it.
+pub const SERVICE_SOURCES: u32 = 1 << 4;
+/// On a VIP's address alone: some of its service ports are ranges, so look into `RANGES`.
+pub const SERVICE_RANGES: u32 = 1 << 5;
+/// The port at the VIP goes into the flow hash too; with [`SERVICE_CAREFUL`].
+pub const SERVICE_HASH_VIP_PORT: u32 = 1 << 6;
+/// The client's address does not go into the flow hash; with [`SERVICE_CAREFUL`].
+pub const SERVICE_HASH_NO_ADDRESS: u32 = 1 << 7;
+/// `dsr` mode: the VIP stays in the packet and the backend answers by itself. The backends' entries say so by holding the
+/// VIP as their address; the datapath needs this bit for nothing.
+pub const SERVICE_DSR: u32 = 1 << 8;
+
+/// What a service port (or a VIP, or a project) may cost: read and spent off the fast path.
+///
+/// Budgets are a GCRA ([`budget`](crate::budget)): `spent_until_ns` is the datapath's to write, the rest the daemon's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Policy {
+    /// Id of the list of sources in `SOURCES`, from its content; 0 for none.
+    pub sources: u64,
+    /// Nanoseconds between two events at the full rate; 0 for no limit. Events: new remembered flows for a service port
+    /// and a project, ICMP errors of the gateway for a VIP's address alone.
+    pub interval_ns: u64,
+    /// How far events may run ahead, ns; at least `interval_ns`.
+    pub burst_ns: u64,
+    /// Until when the budget is spent, `bpf_ktime_get_coarse_ns`; written by the datapath.
+    pub spent_until_ns: u64,
+}
+
+/// What the fast program tells the careful one about a frame: the VLAN tags it took off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Handover {
+    /// Outer tag, TPID << 16 | TCI; 0 for none.
+    pub vlan_outer: u32,
+    /// Inner tag likewise.
+    pub vlan_inner: u32,
+}
 
 /// Where one slot of a Maglev table sends its flows: 8 bytes, replaced as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,13 +165,13 @@ pub struct Backend {
     pub service: u32,
     /// Position of the host's entry.
     pub host: u32,
-    /// The container's address.
+    /// The destination address its packets get: the container's; in `dsr` mode the VIP.
     pub address: Address,
     /// Inner Ethernet addresses towards the container: its MAC, then the project's gateway MAC.
     pub macs: [u8; 12],
     /// The VNI in its place in the VXLAN header: `vni << 8`, network order.
     pub vni_field: [u8; 4],
-    /// The container's port, network order.
+    /// The destination port its packets get, network order: the container's; 0 where ports stay (a range of ports).
     pub port: [u8; 2],
     /// RFC 1624 delta of (VIP, port) -> (address, port), folded to 16 bits, memory order.
     pub l4_delta: u16,
@@ -147,10 +192,12 @@ pub struct Backend {
     pub gateway: Address,
     /// VNI of the project.
     pub vni: u32,
-    /// The service port's port, network order.
+    /// The service port's port, network order; 0 where ports stay.
     pub vip_port: [u8; 2],
     /// Named padding.
-    pub reserved: [u8; 26],
+    pub reserved: [u8; 10],
+    /// The container's own address, which tells it from others; equal to `address` but in `dsr` mode.
+    pub container: Address,
 }
 
 /// Other service ports publish the same container port, so replies need the table of reply flows.
@@ -188,6 +235,10 @@ pub struct Host {
     pub source: Address,
     /// The host's VTEP address.
     pub vtep: Address,
+    /// What of the outer checksum is the same for every packet: [`ipv4::outer_sum`](crate::wire::ipv4::outer_sum) or its twin.
+    pub outer_sum: u16,
+    /// Largest IP packet that a TCP connection should send, either way: `inner_mtu`, or less where the way to the clients is narrower.
+    pub segment_mtu: u16,
 }
 
 /// How many prefixes a [`ClientRoutes`] can name before every client is looked up in the kernel.
@@ -233,10 +284,12 @@ pub struct Counters {
 const _: () = {
     assert!(size_of::<Gateway>() == 64);
     assert!(size_of::<Service>() == 64);
+    assert!(size_of::<Policy>() == 32);
+    assert!(size_of::<Handover>() == 8);
     assert!(size_of::<Slot>() == 8);
     assert!(size_of::<Backend>() == 128);
     assert!(size_of::<NextHop>() == 24);
-    assert!(size_of::<Host>() == 60);
+    assert!(size_of::<Host>() == 64);
     assert!(size_of::<ClientRoutes>() == 28 + 32 * CLIENT_ROUTE_EXCEPTIONS);
     assert!(size_of::<Counters>() == 32);
 };

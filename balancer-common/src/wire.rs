@@ -1,15 +1,18 @@
 //! Packet headers as they stand in memory: byte arrays in network order, alignment 1, accessors that say what the bytes mean.
 
+pub mod bytes;
 pub mod ethernet;
 pub mod icmp;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
+pub mod quote;
 pub mod tcp;
 pub mod transport;
 pub mod udp;
 pub mod vlan;
 pub mod vxlan;
+pub mod walk;
 
 const _: () = {
     assert!(size_of::<ethernet::EthernetHeader>() == 14);

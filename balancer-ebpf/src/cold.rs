@@ -5,6 +5,7 @@
 
 use balancer_common::{
     abi::Slot,
+    conntrack::{FlowKey, Signal},
     flow::FlowHash,
     service::FAMILY_IPV4,
     verdict::{Reason, Verdict},
@@ -19,8 +20,13 @@ use balancer_common::{
 };
 
 use crate::{
-    frame::{Frame, Header, global},
-    stage::{conntrack, emit, icmp, length, mss, reply, reset},
+    frame::{Frame, Header, Packet, global},
+    maps,
+    stage::{
+        conntrack, emit, guard,
+        icmp::{self, Complaint},
+        length, mss, reply, reset,
+    },
 };
 
 /// Id of the backend of a flow that its slot cannot place; [`Reason::NoBackend`] when there is none.
@@ -48,27 +54,55 @@ pub fn fit(frame: &mut Frame, length: u32) -> Result<(), Verdict> {
     if fit_length(frame.raw(), length) == 0 { Ok(()) } else { Err(Verdict::Drop(Reason::Truncated)) }
 }
 
-/// Answers with a reset.
+/// Answers the segment at `transport` with a reset.
 #[inline(always)]
-pub fn reset<I: Ip>(frame: &mut Frame) -> Verdict {
+pub fn reset<I: Ip>(frame: &mut Frame, transport: u32) -> Verdict {
     let context = frame.raw();
-    Verdict::from_word(if I::FAMILY == FAMILY_IPV4 { reset_ipv4(context) } else { reset_ipv6(context) })
+    let is_ipv4 = I::FAMILY == FAMILY_IPV4;
+    Verdict::from_word(if is_ipv4 { reset_ipv4(context, transport) } else { reset_ipv6(context, transport) })
 }
 
-/// Answers with ICMP port unreachable, or with time exceeded.
+/// Answers with an ICMP error.
 #[inline(always)]
-pub fn icmp_error<I: Ip>(frame: &mut Frame, expired: bool) -> Verdict {
-    let (context, expired) = (frame.raw(), u32::from(expired));
-    let word = if I::FAMILY == FAMILY_IPV4 { icmp_ipv4(context, expired) } else { icmp_ipv6(context, expired) };
+pub fn icmp_error<I: Ip>(frame: &mut Frame, complaint: Complaint) -> Verdict {
+    let (context, complaint) = (frame.raw(), complaint.word());
+    let word = if I::FAMILY == FAMILY_IPV4 { icmp_ipv4(context, complaint) } else { icmp_ipv6(context, complaint) };
     Verdict::from_word(word)
 }
 
+/// Refuses clients that the service port's list of sources does not let in, and what only the careful program can hash.
+#[inline(always)]
+pub fn guard<I: Ip>(frame: &Frame, service: u32) -> Result<(), Verdict> {
+    let context = frame.raw();
+    let word = if I::FAMILY == FAMILY_IPV4 { guard_ipv4(context, service) } else { guard_ipv6(context, service) };
+    if word == 0 { Ok(()) } else { Err(Verdict::from_word(word)) }
+}
+
+/// Id of the backend of the flow in [`maps::Scratch::flow`], as [`conntrack`]; for an ICMP error about it without a signal.
+#[inline(always)]
+pub fn conntrack_scratch(service: u32, slot: Slot, hash: FlowHash, signal: Option<Signal>) -> Result<u32, Verdict> {
+    let slot = u64::from(slot.owner) | u64::from(slot.previous) << 32;
+    let signal = match signal {
+        None => PEEK,
+        Some(Signal::Opens) => 1,
+        Some(Signal::Closes) => 2,
+        Some(Signal::Continues) => 3,
+    };
+    let word = conntrack_of_scratch(service, slot, hash.0, signal);
+    if word >> 32 == 0 { Ok(word as u32) } else { Err(Verdict::from_word(word as u32)) }
+}
+
+const PEEK: u32 = 0;
+
 /// Clamps an MSS that is not the first option.
 #[inline(always)]
-pub fn mss<I: Ip>(frame: &mut Frame, inner_mtu: u16) {
+pub fn mss<I: Ip>(frame: &mut Frame, transport: u32, inner_mtu: u16) {
     let (context, inner_mtu) = (frame.raw(), u32::from(inner_mtu));
-    // What it returns says nothing: a global function has to return a number.
-    let _nothing = if I::FAMILY == FAMILY_IPV4 { mss_ipv4(context, inner_mtu) } else { mss_ipv6(context, inner_mtu) };
+    let _whether = if I::FAMILY == FAMILY_IPV4 {
+        mss_ipv4(context, transport, inner_mtu)
+    } else {
+        mss_ipv6(context, transport, inner_mtu)
+    };
 }
 
 /// The backend entry of a reply whose container port several service ports publish; 0 for none.
@@ -105,6 +139,9 @@ pub fn sum(frame: &Frame, offset: u32, length: u32) -> Option<u16> {
 
 global! {
     fn conntrack_fallback(service: u32, hash: u64) -> u32 { conntrack::fallback(service, FlowHash(hash)) }
+    fn conntrack_of_scratch(service: u32, slot: u64, hash: u64, signal: u32) -> u64 {
+        placed_scratch(service, slot, hash, signal)
+    }
 }
 
 global! { |frame|
@@ -121,23 +158,33 @@ global! { |frame|
         placed::<Ipv6Header, UdpHeader>(&frame, service, slot, hash)
     }
     fn fit_length(length: u32) -> u32 { u32::from(!length::fit(&mut frame, length)) }
-    fn reset_ipv4() -> u32 { reset::run::<Ipv4Header>(&mut frame).word() }
-    fn reset_ipv6() -> u32 { reset::run::<Ipv6Header>(&mut frame).word() }
-    fn icmp_ipv4(expired: u32) -> u32 { icmp::error::<Ipv4Header>(&mut frame, expired != 0).word() }
-    fn icmp_ipv6(expired: u32) -> u32 { icmp::error::<Ipv6Header>(&mut frame, expired != 0).word() }
-    fn mss_ipv4(inner_mtu: u32) -> u32 { mss::search::<Ipv4Header>(&mut frame, inner_mtu as u16) }
-    fn mss_ipv6(inner_mtu: u32) -> u32 { mss::search::<Ipv6Header>(&mut frame, inner_mtu as u16) }
+    fn reset_ipv4(transport: u32) -> u32 { reset::run::<Ipv4Header>(&mut frame, transport).word() }
+    fn reset_ipv6(transport: u32) -> u32 { reset::run::<Ipv6Header>(&mut frame, transport).word() }
+    fn icmp_ipv4(complaint: u32) -> u32 {
+        icmp::error::<Ipv4Header>(&mut frame, Complaint::from_word(complaint)).word()
+    }
+    fn icmp_ipv6(complaint: u32) -> u32 {
+        icmp::error::<Ipv6Header>(&mut frame, Complaint::from_word(complaint)).word()
+    }
+    fn guard_ipv4(service: u32) -> u32 { word_of(guard::run::<Ipv4Header>(&frame, service)) }
+    fn guard_ipv6(service: u32) -> u32 { word_of(guard::run::<Ipv6Header>(&frame, service)) }
+    fn mss_ipv4(transport: u32, inner_mtu: u32) -> u32 {
+        u32::from(mss::search::<Ipv4Header>(&mut frame, transport, inner_mtu as u16))
+    }
+    fn mss_ipv6(transport: u32, inner_mtu: u32) -> u32 {
+        u32::from(mss::search::<Ipv6Header>(&mut frame, transport, inner_mtu as u16))
+    }
     fn reply_ipv4_in_ipv4(backend: u32, protocol: u32) -> u32 {
-        reply::remembered::<Ipv4Header, Ipv4Header>(&frame, backend, protocol as u8)
+        reply::remembered_plain::<Ipv4Header, Ipv4Header>(&frame, backend, protocol as u8)
     }
     fn reply_ipv6_in_ipv4(backend: u32, protocol: u32) -> u32 {
-        reply::remembered::<Ipv4Header, Ipv6Header>(&frame, backend, protocol as u8)
+        reply::remembered_plain::<Ipv4Header, Ipv6Header>(&frame, backend, protocol as u8)
     }
     fn reply_ipv4_in_ipv6(backend: u32, protocol: u32) -> u32 {
-        reply::remembered::<Ipv6Header, Ipv4Header>(&frame, backend, protocol as u8)
+        reply::remembered_plain::<Ipv6Header, Ipv4Header>(&frame, backend, protocol as u8)
     }
     fn reply_ipv6_in_ipv6(backend: u32, protocol: u32) -> u32 {
-        reply::remembered::<Ipv6Header, Ipv6Header>(&frame, backend, protocol as u8)
+        reply::remembered_plain::<Ipv6Header, Ipv6Header>(&frame, backend, protocol as u8)
     }
     fn by_kernel_ipv4() -> u32 { emit::by_kernel::<Ipv4Header>(&mut frame).word() }
     fn by_kernel_ipv6() -> u32 { emit::by_kernel::<Ipv6Header>(&mut frame).word() }
@@ -152,9 +199,51 @@ where
     I: Ip + Header,
     T: Transport + Header,
 {
+    let Some(packet) = frame.view::<Packet<I, T>>(0) else { return refused(Verdict::Drop(Reason::Truncated)) };
+    let key = FlowKey {
+        client: packet.ip.source(),
+        vip: packet.ip.destination(),
+        client_port: packet.transport.source_port(),
+        vip_port: packet.transport.destination_port(),
+        protocol: T::PROTOCOL,
+        reserved: [0; 3],
+    };
     let slot = Slot { owner: slot as u32, previous: (slot >> 32) as u32 };
-    match conntrack::run::<I, T>(frame, service, slot, FlowHash(hash)) {
+    id_or_refused(conntrack::run(&key, packet.transport.signal(), service, slot, FlowHash(hash)))
+}
+
+/// The same for the flow that the careful program left in this CPU's room.
+#[inline(always)]
+fn placed_scratch(service: u32, slot: u64, hash: u64, signal: u32) -> u64 {
+    let Some(scratch) = maps::scratch() else { return refused(Verdict::Drop(Reason::Internal)) };
+    let (key, slot) = (&scratch.flow, Slot { owner: slot as u32, previous: (slot >> 32) as u32 });
+    let signal = match signal {
+        PEEK => return id_or_refused(conntrack::peek(key, service, slot, FlowHash(hash))),
+        1 => Signal::Opens,
+        2 => Signal::Closes,
+        _ => Signal::Continues,
+    };
+    id_or_refused(conntrack::run(key, signal, service, slot, FlowHash(hash)))
+}
+
+#[inline(always)]
+fn id_or_refused(result: Result<u32, Verdict>) -> u64 {
+    match result {
         Ok(backend_id) => u64::from(backend_id),
-        Err(verdict) => 1 << 32 | u64::from(verdict.word()),
+        Err(verdict) => refused(verdict),
+    }
+}
+
+#[inline(always)]
+fn refused(verdict: Verdict) -> u64 {
+    1 << 32 | u64::from(verdict.word())
+}
+
+/// 0, which no refusal is, or a verdict's word: a pass for the first reason says that nothing stands in the way.
+#[inline(always)]
+fn word_of(result: Result<(), Verdict>) -> u32 {
+    match result {
+        Ok(()) => 0,
+        Err(verdict) => verdict.word(),
     }
 }

@@ -8,14 +8,24 @@ use core::arch::asm;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::xdp_md,
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    helpers::{
+        bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+    },
     programs::XdpContext,
 };
 use balancer_common::{
     checksum,
+    record::FRAME_MAX,
     wire::{
-        ethernet::EthernetHeader, icmp::IcmpHeader, ipv4::Ipv4Header, ipv6::Ipv6Header, tcp::TcpHeader, udp::UdpHeader,
-        vlan::VlanTag, vxlan::VxlanHeader,
+        bytes::{Bytes, BytesMut, carried},
+        ethernet::EthernetHeader,
+        icmp::IcmpHeader,
+        ipv4::Ipv4Header,
+        ipv6::Ipv6Header,
+        tcp::TcpHeader,
+        udp::UdpHeader,
+        vlan::VlanTag,
+        vxlan::VxlanHeader,
     },
 };
 
@@ -153,6 +163,12 @@ impl Frame {
         unsafe { bpf_xdp_get_buff_len(self.context.as_ptr().cast()) as u32 }
     }
 
+    /// Whether it lies in more than one buffer. A helper call.
+    #[inline(always)]
+    pub fn is_split(&self) -> bool {
+        self.length() > self.first_buffer()
+    }
+
     /// Room for `bytes` more in front.
     #[inline(always)]
     pub fn grow_head(&mut self, bytes: usize) -> Option<()> {
@@ -183,17 +199,46 @@ impl Frame {
 
     /// Copies `into.len()` bytes from `offset`, across buffers.
     #[inline(always)]
-    pub fn load<const N: usize>(&self, offset: u32, into: &mut [u8; N]) -> Option<()> {
+    pub fn copy<const N: usize>(&self, offset: u32, into: &mut [u8; N]) -> Option<()> {
         // SAFETY: `into` is N writable bytes; the helper checks the frame's bounds.
         let status =
             unsafe { bpf_xdp_load_bytes(self.context.as_ptr().cast(), offset, into.as_mut_ptr().cast(), N as u32) };
         (status == 0).then_some(())
     }
 
-    /// Copies the first `length` bytes into ring buffer memory of [`crate::maps::SLOW_FRAME_MAX`] bytes.
+    /// A header at any offset, across buffers, copied into `room`, which is at least as large.
+    #[inline(always)]
+    pub fn load_header<'a, T: Header, const N: usize>(&self, offset: u32, room: &'a mut [u8; N]) -> Option<&'a mut T> {
+        const { assert!(size_of::<T>() <= N) }
+        // SAFETY: `room` holds a `T`; the helper checks the frame's bounds.
+        let status = unsafe {
+            let (context, length) = (self.context.as_ptr().cast(), size_of::<T>() as u32);
+            bpf_xdp_load_bytes(context, offset, room.as_mut_ptr().cast(), length)
+        };
+        // SAFETY: a header may be read from any bytes at alignment 1, and `room` is borrowed for as long.
+        (status == 0).then(|| unsafe { &mut *room.as_mut_ptr().cast::<T>() })
+    }
+
+    /// Writes a header at any offset, across buffers.
+    #[inline(always)]
+    pub fn store_header<T: Header>(&mut self, offset: u32, header: &T) -> Option<()> {
+        // SAFETY: `header` is readable for its size; the helper checks the frame's bounds. No view is alive.
+        let status = unsafe {
+            let (context, length) = (self.context.as_ptr().cast(), size_of::<T>() as u32);
+            bpf_xdp_store_bytes(context, offset, core::ptr::from_ref(header).cast_mut().cast(), length)
+        };
+        (status == 0).then_some(())
+    }
+
+    /// Copies the first `length` bytes into ring buffer memory of [`balancer_common::record::FRAME_MAX`] bytes.
     #[inline(always)]
     pub fn load_head(&self, length: u32, into: *mut u8) -> Option<()> {
-        // SAFETY: the caller's buffer holds SLOW_FRAME_MAX bytes, which `length` never exceeds; the verifier checks it again.
+        // Checked here once more, on a value that the compiler knows nothing of and the verifier sees as 32 bits.
+        let length = carried(length, u32::MAX);
+        if length == 0 || length > FRAME_MAX {
+            return None;
+        }
+        // SAFETY: the caller's buffer holds FRAME_MAX bytes, which `length` never exceeds; the verifier checks it again.
         let status = unsafe { bpf_xdp_load_bytes(self.context.as_ptr().cast(), 0, into.cast(), length) };
         (status == 0).then_some(())
     }
@@ -211,7 +256,7 @@ impl Frame {
             if left < CHUNK {
                 break;
             }
-            let Some(()) = self.load(at, &mut chunk.0) else { return Self::SUM_FAILED };
+            let Some(()) = self.copy(at, &mut chunk.0) else { return Self::SUM_FAILED };
             total += checksum::sum(&chunk.0);
             at += CHUNK;
             left -= CHUNK;
@@ -221,7 +266,7 @@ impl Frame {
             if position >= left {
                 break;
             }
-            let Some(()) = self.load(at + position, &mut byte) else { return Self::SUM_FAILED };
+            let Some(()) = self.copy(at + position, &mut byte) else { return Self::SUM_FAILED };
             let word = if position.is_multiple_of(2) { [byte[0], 0] } else { [0, byte[0]] };
             total += u64::from(u16::from_ne_bytes(word));
         }
@@ -246,6 +291,27 @@ impl Frame {
     }
 }
 
+impl Bytes for Frame {
+    #[inline(always)]
+    fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        let mut room = Room([0; N]);
+        self.copy(at, &mut room.0)?;
+        Some(room.0)
+    }
+}
+
+impl BytesMut for Frame {
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, at: u32, bytes: &[u8; N]) -> Option<()> {
+        let room = Room(*bytes);
+        self.store_header(at, &room.0)
+    }
+}
+
+/// Bytes on the stack that are read as words, hence aligned.
+#[repr(align(8))]
+struct Room<const N: usize>([u8; N]);
+
 /// Bytes on the stack that are read as words, hence aligned.
 #[repr(align(8))]
 struct Chunk([u8; Chunk::LENGTH]);
@@ -260,7 +326,7 @@ macro_rules! global {
     (|$frame:ident| $(fn $name:ident($($argument:ident: $kind:ty),*) -> $result:ty { $body:expr })*) => {$(
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $name(context: *mut aya_ebpf::bindings::xdp_md $(, $argument: $kind)*) -> $result {
+        pub extern "C" fn $name(context: *mut aya_ebpf::bindings::xdp_md $(, $argument: $kind)*) -> $result {
             #[allow(unused_mut, reason = "some bodies only read the frame")]
             let mut $frame = Frame::new(context);
             $body

@@ -5,26 +5,38 @@ use aya_ebpf::{
         BPF_F_MMAPABLE, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
         bpf_fib_lookup as FibLookup, xdp_action,
     },
-    btf_maps::{Array, ArrayOfMaps, DevMapHash, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{
+        Array, ArrayOfMaps, DevMapHash, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, lpm_trie::Key,
+    },
     helpers::{bpf_fib_lookup, bpf_ktime_get_coarse_ns},
     macros::btf_map,
+    programs::XdpContext,
 };
 use balancer_common::{
     abi::{
-        BACKENDS_MAX, Backend, ClientRoutes, Counters, EMBRYOS_MAX, FLOWS_MAX, Gateway, HOSTS_MAX, Host, REPLY_BUCKETS,
-        SERVICE_BUCKETS, SERVICES_MAX, SLOW_PATH_BYTES, Service, Slot,
+        BACKENDS_MAX, Backend, ClientRoutes, Counters, EMBRYOS_MAX, FLOWS_MAX, FRAGMENTS_MAX, Gateway, HOSTS_MAX, Host,
+        POLICIES_MAX, Policy, RANGES_MAX, REPLY_BUCKETS, SERVICE_BUCKETS, SERVICES_MAX, SLOW_PATH_BYTES, SOURCES_MAX,
+        Service, Slot,
     },
+    budget,
+    case::{CASES_COUNT, Case},
     conntrack::{FlowEntry, FlowKey, ReplyKey},
     flow::FlowHash,
+    fragment::{FragmentEntry, FragmentKey},
     id::IfIndex,
     index::Bucket,
-    service::{Address, FAMILY_IPV4},
+    range::{PORT_BITS, RangeKey, ReplyRangeKey},
+    record::{FRAME_MAX, RecordHead},
+    service::{Address, FAMILY_IPV4, Handover},
+    source::SourceKey,
     verdict::{REASONS_COUNT, Reason},
 };
 
-use crate::frame::Frame;
+use crate::{frame::Frame, value::Scratch};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+/// Bytes of the length in front of an LPM trie's key.
+const PREFIX_BYTES: usize = size_of::<u32>();
 
 #[btf_map]
 static GATEWAY: Array<Gateway, 1, MMAPABLE> = Array::new();
@@ -42,6 +54,15 @@ static TABLES_4093: ArrayOfMaps<Array<Slot, 4093, MMAPABLE>, { SERVICES_MAX as u
 static TABLES_16381: ArrayOfMaps<Array<Slot, 16381, MMAPABLE>, { SERVICES_MAX as usize }> = ArrayOfMaps::new();
 #[btf_map]
 static TABLES_65537: ArrayOfMaps<Array<Slot, 65537, MMAPABLE>, { SERVICES_MAX as usize }> = ArrayOfMaps::new();
+#[btf_map]
+static POLICIES: Array<Policy, { POLICIES_MAX as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+static SOURCES: LpmTrie<[u8; size_of::<SourceKey>() - PREFIX_BYTES], u32, { SOURCES_MAX as usize }> = LpmTrie::new();
+#[btf_map]
+static RANGES: LpmTrie<[u8; size_of::<RangeKey>() - PREFIX_BYTES], u32, { RANGES_MAX as usize }> = LpmTrie::new();
+#[btf_map]
+static REPLY_RANGES: LpmTrie<[u8; size_of::<ReplyRangeKey>() - PREFIX_BYTES], u32, { RANGES_MAX as usize }> =
+    LpmTrie::new();
 #[btf_map]
 static BACKENDS: Array<Backend, { BACKENDS_MAX as usize }, MMAPABLE> = Array::new();
 #[btf_map]
@@ -65,7 +86,17 @@ static EMBRYOS: LruHashMap<FlowKey, FlowEntry, { EMBRYOS_MAX as usize }> = LruHa
 #[btf_map]
 static REPLY_FLOWS: LruHashMap<ReplyKey, u32, { FLOWS_MAX as usize }> = LruHashMap::new();
 #[btf_map]
-static SLOW_PATH: RingBuf<SlowFrame, { SLOW_PATH_BYTES as usize }> = RingBuf::new();
+static FRAGMENTS: LruHashMap<FragmentKey, FragmentEntry, { FRAGMENTS_MAX as usize }> = LruHashMap::new();
+#[btf_map]
+static CASES: PerCpuArray<u64, { CASES_COUNT as usize }> = PerCpuArray::new();
+#[btf_map]
+static HANDOVER: PerCpuArray<Handover, 1> = PerCpuArray::new();
+#[btf_map]
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+#[btf_map]
+static CAREFUL: ProgramArray<1> = ProgramArray::new();
+#[btf_map]
+static SLOW_PATH: RingBuf<Record, { SLOW_PATH_BYTES as usize }> = RingBuf::new();
 
 /// The helpers that only GPL programs may call (ring buffer, FIB lookup) need a compatible licence.
 #[unsafe(link_section = "license")]
@@ -192,6 +223,109 @@ fn add_reply(counters: Option<*mut Counters>, bytes: u32) {
     }
 }
 
+/// Counts what was special about a frame.
+#[inline(always)]
+pub fn count_case(case: Case) {
+    if let Some(counter) = CASES.get_ptr_mut(case as u32) {
+        // SAFETY: as in `count_reason`.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// What a service port, a VIP or a project may cost.
+#[inline(always)]
+pub fn policy(position: u32) -> Option<&'static Policy> {
+    lasting(POLICIES.get_ptr(position))
+}
+
+/// Spends one event of a budget; false when there is none left. CPUs that race spend one event together.
+#[inline(always)]
+pub fn spend(position: u32, now_ns: u64) -> bool {
+    let Some(policy) = POLICIES.get_ptr_mut(position) else { return false };
+    // SAFETY: a map value lives as long as the map; the word is the datapath's to write, and whole on every CPU.
+    unsafe {
+        if (*policy).interval_ns == 0 {
+            return true;
+        }
+        let spent = (*policy).spent_until_ns;
+        let Some(until) = budget::spend(spent, now_ns, (*policy).interval_ns, (*policy).burst_ns) else { return false };
+        (*policy).spent_until_ns = until;
+    }
+    true
+}
+
+/// What a list of sources says of a client: a `SOURCE_*` word.
+#[inline(always)]
+pub fn source(list: u64, client: Address) -> Option<u32> {
+    let key = &mut scratch()?.source;
+    *key = SourceKey { prefix_bits: SourceKey::ADDRESS_BITS, list: list.to_ne_bytes(), address: client };
+    // SAFETY: both are the same bytes, prefix length first, and `Key` is packed.
+    SOURCES.get(unsafe { &*(&raw const *key).cast() }).copied()
+}
+
+/// The service port whose range of ports holds this one.
+#[inline(always)]
+pub fn range(vip: u32, protocol: u8, port: [u8; 2]) -> Option<u32> {
+    let key = &mut scratch()?.range;
+    *key = RangeKey::of(vip, protocol, port, PORT_BITS);
+    // SAFETY: as in `source`.
+    RANGES.get(unsafe { &*(&raw const *key).cast::<Key<_>>() }).copied()
+}
+
+/// The backend of this container whose range of ports holds this one.
+#[inline(always)]
+pub fn reply_range(vni: u32, container: Address, protocol: u8, port: [u8; 2]) -> Option<u32> {
+    let key = &mut scratch()?.reply_range;
+    *key = ReplyRangeKey::of(vni, container, protocol, port, PORT_BITS);
+    // SAFETY: as in `source`.
+    REPLY_RANGES.get(unsafe { &*(&raw const *key).cast::<Key<_>>() }).copied()
+}
+
+/// Where the first fragment of a packet went.
+#[inline(always)]
+pub fn fragment(key: &FragmentKey) -> Option<FragmentEntry> {
+    // SAFETY: as in `flow`; the entry is copied at once.
+    FRAGMENTS.get_ptr(key).map(|pointer| unsafe { *pointer })
+}
+
+/// Remembers where the first fragment of a packet went.
+#[inline(always)]
+pub fn remember_fragment(key: &FragmentKey, entry: &FragmentEntry) {
+    // As in `remember_flow`.
+    let _unremembered = FRAGMENTS.insert(key, entry, 0);
+}
+
+/// This CPU's room. One frame at a time uses it.
+#[inline(always)]
+pub fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: the entry is this CPU's own, XDP programs do not preempt each other on one CPU, and every function that asks
+    // for it uses parts that none of its callers still looks at.
+    SCRATCH.get_ptr_mut(0).map(|pointer| unsafe { &mut *pointer })
+}
+
+/// Tells the careful program what this one took off the frame.
+#[inline(always)]
+pub fn hand_over(handover: Handover) {
+    if let Some(pointer) = HANDOVER.get_ptr_mut(0) {
+        // SAFETY: as in `scratch`.
+        unsafe { *pointer = handover };
+    }
+}
+
+/// What the fast program took off the frame.
+#[inline(always)]
+pub fn handed_over() -> Handover {
+    // SAFETY: as in `scratch`.
+    HANDOVER.get_ptr(0).map_or(Handover::default(), |pointer| unsafe { *pointer })
+}
+
+/// Goes on in the careful program; comes back when there is none.
+#[inline(always)]
+pub fn go_careful(context: &XdpContext) {
+    // SAFETY: nothing is left to drop.
+    unsafe { CAREFUL.tail_call(context, 0) };
+}
+
 /// Names the interface to redirect to; false when the daemon is not attached there.
 #[inline(always)]
 pub fn redirect(port: IfIndex) -> bool {
@@ -260,28 +394,27 @@ pub fn remember_reply_flow(key: &ReplyKey, reference: u32) {
     let _unremembered = REPLY_FLOWS.insert(key, reference, 0);
 }
 
-/// Bytes of a frame that the slow path takes.
-pub const SLOW_FRAME_MAX: u32 = 4096;
-
-/// A frame on its way through the daemon and the host's stack.
+/// A frame on its way to the daemon.
 #[repr(C)]
-pub struct SlowFrame {
-    length: u32,
-    bytes: [u8; SLOW_FRAME_MAX as usize],
+pub struct Record {
+    head: RecordHead,
+    bytes: [u8; FRAME_MAX as usize],
 }
 
-/// Hands the frame, as it should leave, to the daemon; false when it is too long or nobody makes room.
+/// Hands the frame as it is now to the daemon; false when it is too long or nobody makes room.
 #[inline(always)]
-pub fn hand_to_daemon(frame: &Frame) -> bool {
+pub fn hand_to_daemon(frame: &Frame, kind: u32, inner_mtu: u32, key: Option<&FragmentKey>) -> bool {
     let length = frame.length();
-    if length == 0 || length > SLOW_FRAME_MAX {
+    if length == 0 || length > FRAME_MAX {
         return false;
     }
     let Some(mut record) = SLOW_PATH.reserve(0) else { return false };
-    let slow: *mut SlowFrame = record.as_mut_ptr();
-    // SAFETY: the record is SlowFrame bytes of reserved ring buffer memory.
+    let slow: *mut Record = record.as_mut_ptr();
+    // SAFETY: the record is `Record` bytes of reserved ring buffer memory.
     let copied = unsafe {
-        (*slow).length = length;
+        let ifindex = frame.ingress();
+        let key = key.copied().unwrap_or_default();
+        (*slow).head = RecordHead { length, kind, ifindex, inner_mtu, key };
         frame.load_head(length, (&raw mut (*slow).bytes).cast())
     };
     if copied.is_none() {

@@ -4,10 +4,12 @@
 //! parse -> classify -+-> select (conntrack) -> rewrite -> encap -> emit     a client's frame
 //!                    +-> decap -> reply -> rewrite -> emit                 a backend's reply
 //!                    +-> icmp, reset                                       what the gateway answers itself
+//!                    +-> careful.rs                                        headers that are not where they usually are
 //!                    +-> pass                                              everything else, untouched
 //! ```
 
 use balancer_common::{
+    service::{Handover, SERVICE_CAREFUL, SERVICE_SOURCES},
     verdict::{Reason, Verdict},
     wire::{
         ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6},
@@ -22,8 +24,13 @@ use balancer_common::{
 
 use crate::{
     cold,
-    frame::{Frame, Header},
-    stage::{classify, decap, emit, encap, icmp, length, mss, parse, reply, rewrite, select},
+    frame::{Frame, Header, Link},
+    maps,
+    stage::{
+        classify, decap, emit, encap,
+        icmp::{self, Complaint},
+        length, mss, parse, reply, rewrite, select,
+    },
     value::{Carriage, Class, Envelope, Mss, Reply, Request, Sender, Tags},
 };
 
@@ -40,6 +47,10 @@ pub fn run(frame: &mut Frame) -> Verdict {
         Ok(carriage) => to_host(frame, &carriage),
         Err(verdict) => verdict,
     };
+    if let Verdict::Careful(_) = verdict {
+        maps::hand_over(Handover { vlan_outer: tags.outer, vlan_inner: tags.inner });
+        return verdict;
+    }
     if tags.any() { parse::restore(frame, tags, verdict) } else { verdict }
 }
 
@@ -64,7 +75,7 @@ fn network<I: Ip + Header>(frame: &mut Frame, tags: Tags) -> Result<Carriage, Ve
         }
         Class::Expired(length) => {
             fit(frame, length)?;
-            Err(cold::icmp_error::<I>(frame, true))
+            Err(cold::icmp_error::<I>(frame, Complaint::Expired))
         }
     }
 }
@@ -77,6 +88,9 @@ where
     T: Transport + Header,
 {
     fit(frame, request.length)?;
+    if request.service.flags & (SERVICE_CAREFUL | SERVICE_SOURCES) != 0 {
+        cold::guard::<I>(frame, request.service_id)?;
+    }
     let selection = select::run::<I, T>(frame, request, tags)?;
     let choice = if selection.settled {
         select::owner(&selection)
@@ -89,8 +103,8 @@ where
     };
     let host = select::host(&choice)?;
     rewrite::forward::<I, T>(frame, request, &choice, host)?;
-    if request.syn && mss::run::<I>(frame, host.inner_mtu) == Mss::Elsewhere {
-        cold::mss::<I>(frame, host.inner_mtu);
+    if request.syn && mss::run::<I>(frame, host.segment_mtu) == Mss::Elsewhere {
+        cold::mss::<I>(frame, size_of::<Link<I>>() as u32, host.segment_mtu);
     }
     Ok(Carriage {
         service_id: request.service_id,
@@ -112,7 +126,11 @@ fn fit(frame: &mut Frame, length: u32) -> Result<(), Verdict> {
 /// Without a backend the client is told at once.
 #[inline(always)]
 fn refuse<I: Ip + Header, T: Transport>(frame: &mut Frame) -> Verdict {
-    if T::PROTOCOL == PROTOCOL_TCP { cold::reset::<I>(frame) } else { cold::icmp_error::<I>(frame, false) }
+    if T::PROTOCOL == PROTOCOL_TCP {
+        cold::reset::<I>(frame, size_of::<Link<I>>() as u32)
+    } else {
+        cold::icmp_error::<I>(frame, Complaint::NoBackend)
+    }
 }
 
 /// From a container host, inside VXLAN.
@@ -153,8 +171,8 @@ where
     decap::run::<O, I>(frame, envelope)?;
     fit(frame, sender.length)?;
     rewrite::reply::<I, T>(frame, sender)?;
-    if sender.syn && mss::run::<I>(frame, sender.inner_mtu) == Mss::Elsewhere {
-        cold::mss::<I>(frame, sender.inner_mtu);
+    if sender.syn && mss::run::<I>(frame, sender.segment_mtu) == Mss::Elsewhere {
+        cold::mss::<I>(frame, size_of::<Link<I>>() as u32, sender.segment_mtu);
     }
     let verdict = emit::to_client::<I>(frame, sender)?;
     if sender.tags.any() {

@@ -2,7 +2,14 @@
 
 use balancer_common::{
     abi::{Backend, Host, Service, Slot},
+    conntrack::{FlowKey, ReplyKey},
     flow::FlowHash,
+    fragment::FragmentKey,
+    range::{RangeKey, ReplyRangeKey},
+    service::Address,
+    source::SourceKey,
+    verdict::Reason,
+    wire::{quote::Quote, walk::Walk},
 };
 
 /// The VLAN tags a frame came with; words of [`VlanTag`](balancer_common::wire::vlan::VlanTag), 0 for none.
@@ -87,6 +94,83 @@ pub struct Envelope {
     pub ecn: u8,
 }
 
+/// What is around an inner packet that the careful program looks at.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Around {
+    /// Source of the outer packet.
+    pub source: Address,
+    /// Where the inner IP header stands.
+    pub at: u32,
+    pub vni: u32,
+    /// ECN field of the outer header.
+    pub ecn: u32,
+    /// `FAMILY_*` of the outer packet.
+    pub family: u32,
+}
+
+/// What the steps of the careful program have decided so far about a frame.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Parcel {
+    /// Hash of the flow.
+    pub hash: FlowHash,
+    /// Whom it goes to, or comes from.
+    pub backend_id: u32,
+    /// The service port.
+    pub service_id: u32,
+    /// Bytes of the IP packet.
+    pub length: u32,
+    /// Of the packet as it came.
+    pub traffic_class: u32,
+    /// What it is counted under when it leaves: a [`Reason`].
+    pub reason: u32,
+    /// Not 0 when it is larger than the path, and has to leave as fragments.
+    pub oversized: u32,
+    /// What the client has to be told, as a word of `stage::icmp::Complaint`.
+    pub complaint: u32,
+    /// Named padding.
+    pub reserved: u32,
+}
+
+impl Parcel {
+    /// Forwarded, fits, and nothing is wrong with it.
+    pub const FORWARDED: Self = Self {
+        hash: FlowHash(0),
+        backend_id: 0,
+        service_id: 0,
+        length: 0,
+        traffic_class: 0,
+        reason: Reason::Forwarded as u32,
+        oversized: 0,
+        complaint: 0,
+        reserved: 0,
+    };
+}
+
+/// Room off the stack, where words need not be aligned and 512 bytes are soon gone; this CPU's own.
+#[repr(C, align(8))]
+pub struct Scratch {
+    pub ip: [u8; 40],
+    pub quoted_ip: [u8; 40],
+    pub transport: [u8; 24],
+    pub flow: FlowKey,
+    pub fragment: FragmentKey,
+    /// What the packet's headers say.
+    pub walk: Walk,
+    /// What is around a reply.
+    pub around: Around,
+    /// What an ICMP error quotes.
+    pub quote: Quote,
+    /// What was decided.
+    pub parcel: Parcel,
+    /// A reply flow that is looked for.
+    pub reply: ReplyKey,
+    pub source: SourceKey,
+    pub range: RangeKey,
+    pub reply_range: ReplyRangeKey,
+}
+
 /// A backend's reply.
 pub enum Reply {
     Tcp(Sender),
@@ -102,7 +186,7 @@ pub struct Sender {
     /// Whether the segment carries the options of a SYN.
     pub syn: bool,
     /// Largest inner IP packet that fits the way, both ways.
-    pub inner_mtu: u16,
+    pub segment_mtu: u16,
     /// The tags that clients of this service port come with.
     pub tags: Tags,
 }

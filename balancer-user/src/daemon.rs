@@ -1,6 +1,7 @@
 //! Turns a config file into a forwarding gateway and keeps it so: the one place where all parts meet.
 
 mod gateway;
+mod path_mtu;
 mod start;
 mod status;
 
@@ -21,6 +22,7 @@ use tracing::{error, info};
 
 use self::gateway::Gateway;
 use crate::{
+    datapath::OuterError,
     model::NetworkView,
     store::{Store, Watch},
 };
@@ -50,7 +52,8 @@ async fn serve(config: &Path) -> anyhow::Result<ExitCode> {
     let changes = store.watch().context("watch the config")?;
     let (reload_requests, requests) = mpsc::channel(1);
     let started = start::run(store, reload_requests).await?;
-    follow(&started.gateway, &mut signals, Sources { changes, requests, views: started.views }).await
+    let sources = Sources { changes, requests, views: started.views, outer_errors: started.outer_errors };
+    follow(&started.gateway, &mut signals, sources).await
 }
 
 /// Where changes come from.
@@ -58,6 +61,7 @@ struct Sources {
     changes: Watch,
     requests: mpsc::Receiver<()>,
     views: watch::Receiver<NetworkView>,
+    outer_errors: mpsc::Receiver<OuterError>,
 }
 
 /// Every change, one after the other, until a signal to stop.
@@ -78,6 +82,7 @@ async fn follow(gateway: &Shared, signals: &mut Signals, mut sources: Sources) -
                 let view = sources.views.borrow_and_update().clone();
                 lock(gateway).network_changed(view);
             }
+            Some(error) = sources.outer_errors.recv() => lock(gateway).outer_error(&error),
             _ = maintain.tick() => lock(gateway).maintain(),
             _ = heal.tick() => lock(gateway).heal(),
         }

@@ -3,6 +3,7 @@
 //! Maps and links are pinned, so that forwarding goes on when the process ends: dropping a [`Datapath`] detaches nothing.
 
 mod attach;
+mod careful;
 mod counters;
 mod error;
 mod interface;
@@ -13,6 +14,7 @@ mod pins;
 mod program;
 mod slow_path;
 mod tables;
+mod tries;
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,7 @@ pub use self::{
     error::DatapathError,
     interface::Mode,
     program::{ProgramStatus, TestRun},
-    slow_path::{SlowPath, SlowPathCounters, SlowPathCounts},
+    slow_path::{OuterError, SlowPath, SlowPathCounters, packets_of_record},
 };
 
 /// What opening a datapath needs to know.
@@ -38,15 +40,23 @@ pub struct Options {
     pub flows_max: u32,
 }
 
-/// The program and its maps.
+/// The programs and their maps.
 pub struct Datapath {
     options: Options,
     ebpf: Ebpf,
+    /// None when only the maps were opened.
+    careful: Option<careful::Careful>,
     maps: maps::Maps,
 }
 
+/// The ELF object of the programs, for tools that look into it.
+#[must_use]
+pub fn object() -> &'static [u8] {
+    load::OBJECT
+}
+
 impl Datapath {
-    /// Makes the maps, or takes over the pinned ones, and loads the program. Nothing is attached yet.
+    /// Makes the maps, or takes over the pinned ones, and loads the programs. Nothing is attached yet.
     ///
     /// Mounts a bpffs at `/sys/fs/bpf` when the pin directory lies below and none is mounted.
     ///
@@ -54,7 +64,9 @@ impl Datapath {
     /// [`DatapathError`], each with its mend.
     pub fn open(options: &Options) -> Result<Self, DatapathError> {
         let mut datapath = Self::open_maps(options)?;
-        load::program(&mut datapath.ebpf)?;
+        load::programs(&mut datapath.ebpf)?;
+        careful::forget_unused(&options.pin_dir, None, || Ok(()));
+        datapath.careful = Some(careful::Careful::install(&mut datapath.ebpf, &options.pin_dir)?);
         Ok(datapath)
     }
 
@@ -65,13 +77,13 @@ impl Datapath {
     pub fn open_maps(options: &Options) -> Result<Self, DatapathError> {
         pins::prepare(&options.pin_dir)?;
         let ebpf = load::maps(options)?;
-        Ok(Self { maps: maps::Maps::open(options)?, ebpf, options: options.clone() })
+        Ok(Self { maps: maps::Maps::open(options)?, ebpf, careful: None, options: options.clone() })
     }
 
-    /// Takes over the frames that only the host's stack can send on. One at a time: the ring has one reader.
+    /// Takes over the frames that only the daemon can finish. One at a time: the ring has one reader.
     ///
     /// # Errors
-    /// [`DatapathError`]: a raw socket is refused.
+    /// [`DatapathError`]: a raw socket is refused, or a map cannot be opened.
     pub fn slow_path(&self) -> Result<SlowPath, DatapathError> {
         SlowPath::open(&self.options.pin_dir)
     }

@@ -4,8 +4,10 @@ pub mod status;
 pub mod tables;
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -46,6 +48,8 @@ pub struct Gateway {
     pub timeouts: Timeouts,
     /// Most flows that the conntrack remembers.
     pub flows_max: u32,
+    /// Most ICMP errors that the gateway makes for one VIP, a second.
+    pub icmp_errors_per_second: u32,
     /// Directory below a bpffs for the pinned maps and links.
     pub pin_dir: PathBuf,
     /// Directory for the last good config.
@@ -61,6 +65,10 @@ impl Gateway {
     pub const DEFAULT_STATE_DIR: &'static str = "/var/lib/balancer";
     /// [`Gateway::admin_socket`] where the config does not say.
     pub const DEFAULT_ADMIN_SOCKET: &'static str = "/run/balancer/admin.sock";
+    /// [`Gateway::icmp_errors_per_second`] where the config does not say.
+    pub const ICMP_ERRORS_DEFAULT: u32 = 1_000;
+    /// Largest [`Gateway::icmp_errors_per_second`].
+    pub const ICMP_ERRORS_MAX: u32 = 1_000_000;
     /// [`Gateway::pin_dir`] where the config does not say.
     pub const DEFAULT_PIN_DIR: &'static str = "/sys/fs/bpf/balancer";
 }
@@ -123,6 +131,13 @@ pub struct Project {
     pub gateway_ipv6: Option<Ipv6Addr>,
     /// The gateway's MAC in the network.
     pub gateway_mac: [u8; 6],
+    /// Most flows a second that its service ports together may have remembered; above it they are placed by hash alone.
+    pub new_flows_per_second: u32,
+}
+
+impl Project {
+    /// [`Project::new_flows_per_second`] where the config does not say.
+    pub const NEW_FLOWS_DEFAULT: u32 = 20_000;
 }
 
 /// Transport protocol of a service port.
@@ -165,23 +180,120 @@ pub struct ServicePort {
     pub vip: IpAddr,
     /// Protocol.
     pub protocol: Protocol,
-    /// Port at the VIP.
+    /// Port at the VIP; the first one of a range.
     pub port: u16,
+    /// The last port of a range, equal to `port` when it is one port. All ports are 0 to 65535. Packets for a range keep
+    /// their port, and more exact service ports come first.
+    pub port_last: u16,
+    /// How packets are delivered.
+    pub mode: Mode,
     /// Class of table, a position in `balancer_common::abi::TABLE_SIZES`.
     pub table_class: usize,
     /// What the flow hash covers.
-    pub affinity: Affinity,
+    pub hash: HashFields,
+    /// Which clients may use it.
+    pub sources: Arc<Sources>,
+    /// Most flows a second that it may have remembered; above it they are placed by hash alone.
+    pub new_flows_per_second: u32,
     /// Who serves it; (address, port) is unique, all of the VIP's family.
     pub backends: Vec<Backend>,
 }
 
-/// What the flow hash covers.
+impl ServicePort {
+    /// [`ServicePort::new_flows_per_second`] where the config does not say.
+    pub const NEW_FLOWS_DEFAULT: u32 = 10_000;
+    /// Largest number of new flows a second, of a service port and of a project.
+    pub const NEW_FLOWS_MAX: u32 = 10_000_000;
+
+    /// Whether it is a range of ports.
+    #[must_use]
+    pub const fn is_range(&self) -> bool {
+        self.port != self.port_last
+    }
+}
+
+/// How packets are delivered to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Affinity {
+pub enum Mode {
+    /// The destination becomes the container's address and port, and the gateway translates the replies.
+    Nat,
+    /// Direct server return: the VIP stays the destination, and the container answers its client by itself.
+    Dsr,
+}
+
+impl Mode {
+    /// The word of config and CLI.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Dsr => "dsr",
+        }
+    }
+}
+
+/// What the flow hash covers; at least something of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashFields {
+    /// The client's address.
+    pub client_address: bool,
+    /// The client's port.
+    pub client_port: bool,
+    /// The port at the VIP, which differs only within a range.
+    pub vip_port: bool,
+}
+
+impl HashFields {
     /// Client address and port.
-    Flow,
+    pub const FLOW: Self = Self { client_address: true, client_port: true, vip_port: false };
     /// Client address: all flows of a client go to one backend.
-    Client,
+    pub const CLIENT: Self = Self { client_address: true, client_port: false, vip_port: false };
+}
+
+/// Which clients may use a service port: the longest prefix that holds the client decides. Those that none holds may, unless
+/// there are prefixes to allow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Sources {
+    /// Prefixes that may; in both families, sorted, without repetition.
+    pub allow: Vec<IpNet>,
+    /// Prefixes that may not; likewise, and none of them stands in `allow` too.
+    pub deny: Vec<IpNet>,
+}
+
+impl Sources {
+    /// Most prefixes in each of the two lists.
+    pub const PREFIXES_MAX: usize = 16_384;
+
+    /// Whether everybody may.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.allow.is_empty() && self.deny.is_empty()
+    }
+
+    /// Whether those may whom no prefix holds.
+    #[must_use]
+    pub const fn lets_others_in(&self) -> bool {
+        self.allow.is_empty()
+    }
+
+    /// Whether an IPv6 prefix also holds the IPv4-mapped addresses, in whose form the maps keep IPv4 clients, while no IPv4
+    /// prefix of length 0 says what holds for all of these.
+    #[must_use]
+    pub fn hides_ipv4(&self) -> bool {
+        let mapped = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
+        let mut prefixes = self.allow.iter().chain(&self.deny);
+        let over = |prefix: &IpNet| matches!(prefix, IpNet::V6(v6) if v6.contains(&mapped));
+        prefixes.clone().any(over) && !prefixes.any(|prefix| matches!(prefix, IpNet::V4(v4) if v4.prefix_len() == 0))
+    }
+
+    /// Entries that the list takes in the map of sources: its prefixes, one for all others, and one more where it
+    /// [`hides_ipv4`](Self::hides_ipv4).
+    #[must_use]
+    pub fn entries_count(&self) -> usize {
+        let all_ipv6 =
+            self.allow.iter().chain(&self.deny).any(|prefix| matches!(prefix, IpNet::V6(v6) if v6.prefix_len() == 0));
+        self.allow.len() + self.deny.len() + usize::from(!all_ipv6) + usize::from(self.hides_ipv4())
+    }
 }
 
 /// One backend of one service port.
@@ -195,7 +307,7 @@ pub struct Backend {
     pub address: IpAddr,
     /// The container's MAC.
     pub mac: [u8; 6],
-    /// The container's port.
+    /// The container's port; 0 behind a range of ports, where packets keep theirs.
     pub port: u16,
     /// Share of new flows, relative to the others; 1..=[`Backend::WEIGHT_MAX`].
     pub weight: u32,
@@ -259,7 +371,9 @@ pub struct ClientRoutes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkView {
     /// The way to each host's VTEP; a host without a route is absent.
-    pub hosts: std::collections::BTreeMap<IpAddr, NextHop>,
+    pub hosts: BTreeMap<IpAddr, NextHop>,
+    /// Path MTU to a host's VTEP, bytes of outer IP packet, where the underlay said that it is less than the route's.
+    pub path_mtus: BTreeMap<IpAddr, u16>,
     /// Routes to IPv4 clients.
     pub clients_ipv4: ClientRoutes,
     /// Routes to IPv6 clients.

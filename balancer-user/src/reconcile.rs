@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! tables -> current -+
-//! desired, view -----+-> render (ids, entries) -> diff -> apply: hosts, backends, tables, services, index; removals in reverse
+//! desired, view -----+-> render (ids, entries) -> diff -> apply: hosts, backends, sources, policies, tables, services,
+//!                                                          |    ranges, index; removals in reverse
 //!                                                          |
 //!                       upkeep, every second: closes windows, settles slots, forgets flows, frees ids
 //! ```
@@ -28,7 +29,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use balancer_common::id::{BackendId, ServiceId};
 
-use self::{apply::Apply, current::Current, diff::Diff, render::Inputs, table::Memo};
+use self::{
+    apply::{Apply, Known},
+    current::Current,
+    diff::Diff,
+    render::Inputs,
+    table::Memo,
+};
 pub use self::{
     error::ReconcileError,
     placement::{BackendPlacement, Placement, ServicePlacement},
@@ -46,6 +53,8 @@ pub struct Reconciler {
     ports: Option<BTreeSet<u32>>,
     /// What is known of the tables, so that only those that change are filled and read.
     memo: HashMap<ServiceId, Memo>,
+    /// What the maps hold that are searched by longest prefix, and that only a full run reads back.
+    known: Known,
     /// When all tables were read back last.
     read_back_ns: Option<u64>,
     /// Service ports with slots in transition or an open window.

@@ -1,5 +1,8 @@
 //! Turns configs with mistakes into errors: each kind of mistake alone is one error at its place, ten together are ten.
 
+#[path = "config_mistakes/ports.rs"]
+mod ports;
+
 use ErrorKind::{BadValue, Conflict, Duplicate, MissingKey, OutOfRange, UnknownKey, UnknownReference, WrongType};
 use balancer_user::config::{self, ConfigError, ErrorKind, Source};
 

@@ -3,6 +3,7 @@
 mod cases;
 mod loaded;
 mod report;
+pub mod stack;
 mod tables;
 
 use std::path::PathBuf;

@@ -94,8 +94,17 @@ impl Frames {
     pub fn check_well_formed(&self) -> Result<()> {
         const WRONG: &str = "_ws.malformed || ip.checksum.status == \"Bad\" || tcp.checksum.status == \"Bad\" || udp.checksum.status == \"Bad\" \
                              || icmp.checksum.status == \"Bad\" || icmpv6.checksum.status == \"Bad\" || !vxlan";
-        let wrong =
-            self.fields(WRONG, &["frame.number", "frame.protocols", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst"])?;
+        let told = [
+            "frame.number",
+            "frame.protocols",
+            "ip.src",
+            "ip.dst",
+            "ipv6.src",
+            "ipv6.dst",
+            "frame.len",
+            "_ws.expert.message",
+        ];
+        let wrong = self.fields(WRONG, &told)?;
         ensure!(wrong.is_empty(), "{} wrong frames, such as {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Turns the JSON of `balancer status --json` into what tests ask of it.
 
+use balancer_common::{case::Case, verdict::Reason};
 use serde_json::Value;
 
 /// The first service port of a VIP, whatever its protocol; `Null` when it is not published.
@@ -25,6 +26,18 @@ pub fn has_state(status: &Value, vip: &str, container: &str, state: &str) -> boo
 #[must_use]
 pub fn has_backend(status: &Value, vip: &str, container: &str) -> bool {
     !backend(status, vip, container).is_null()
+}
+
+/// Frames that ended for this reason.
+#[must_use]
+pub fn frames(status: &Value, reason: Reason) -> u64 {
+    status["reasons"][reason.name()].as_u64().unwrap_or(0)
+}
+
+/// Frames that were of this case.
+#[must_use]
+pub fn cases(status: &Value, case: Case) -> u64 {
+    status["cases"][case.name()].as_u64().unwrap_or(0)
 }
 
 fn service_ports<'status>(status: &'status Value, vip: &str) -> impl Iterator<Item = &'status Value> {

@@ -20,11 +20,11 @@ use anyhow::{Context as _, Result, bail};
 
 pub use self::{
     balancer::Balancer,
-    config::{Config, ServiceSpec},
+    config::{Config, PortSpec, ServiceSpec},
     name_server::NameServer,
     namespace::{Ns, checked, tail},
     service::Service,
-    topology::{Topology, Underlay},
+    topology::{Narrow, Refusal, Topology, Underlay},
 };
 use self::{owner::Guardian, plan::plan};
 use crate::setup;
@@ -110,6 +110,30 @@ impl Lab {
     #[must_use]
     pub fn config(&self) -> Config {
         Config::new(self)
+    }
+
+    /// Lets a container own VIPs and answer for them by its uplink, as backends in mode `dsr` do.
+    ///
+    /// # Errors
+    /// When a VIP is none, or the lab has no uplinks.
+    pub fn own_vips(&self, role: &str, vips: &[&str]) -> Result<()> {
+        let lines = vips.iter().map(|vip| {
+            let (family, bits) = if vip.contains(':') { ("-6 ", 128) } else { ("", 32) };
+            format!(
+                "ip addr add {vip}/{bits} dev lo\nip {family}rule add from {vip} lookup {}\n",
+                Topology::UPLINK_TABLE
+            )
+        });
+        self.run_scripts(&[(role.into(), lines.collect())])
+    }
+
+    /// Changes the MTU of a link, at both of its ends.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub fn set_mtu(&self, ends: [(&str, &str); 2], mtu: u16) -> Result<()> {
+        let scripts = ends.map(|(role, device)| (role.to_owned(), format!("ip link set {device} mtu {mtu}\n")));
+        self.run_scripts(&scripts)
     }
 
     /// Starts [`NameServer`]s in every container, on TCP 8080 and UDP 7007.

@@ -40,7 +40,7 @@ const fn module(package: &'static str, name: &'static str, uses: &'static [&'sta
 }
 
 /// A package that stands here has all its modules here: a new module needs a line, and with it a thought.
-const MODULE_LAYERS: [Module; 21] = [
+const MODULE_LAYERS: [Module; 23] = [
     module("balancer-user", "model", &[]),
     module("balancer-user", "config", &["model"]),
     module("balancer-user", "reconcile", &["model"]),
@@ -58,12 +58,14 @@ const MODULE_LAYERS: [Module; 21] = [
     ),
     Module { package: "balancer-user", name: "cli", uses: Uses::Everything },
     module("balancer-user", "main", &["cli"]),
-    module("balancer-ebpf", "main", &["pipeline", "frame", "maps", "value"]),
+    module("balancer-ebpf", "main", &["pipeline", "careful", "frame", "maps", "value"]),
     module("balancer-ebpf", "pipeline", &["cold", "frame", "maps", "stage", "value"]),
-    module("balancer-ebpf", "cold", &["frame", "stage", "value"]),
-    module("balancer-ebpf", "stage", &["cold", "frame", "maps", "value"]),
+    module("balancer-ebpf", "careful", &["cold", "frame", "lookup", "maps", "stage", "value"]),
+    module("balancer-ebpf", "cold", &["frame", "maps", "stage", "value"]),
+    module("balancer-ebpf", "stage", &["cold", "frame", "lookup", "maps", "value"]),
+    module("balancer-ebpf", "lookup", &["maps"]),
     module("balancer-ebpf", "value", &[]),
-    module("balancer-ebpf", "maps", &["frame"]),
+    module("balancer-ebpf", "maps", &["frame", "value"]),
     module("balancer-ebpf", "frame", &[]),
     module("balancer-ebpf", "bin", &["frame"]),
 ];

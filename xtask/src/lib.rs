@@ -5,6 +5,7 @@ pub mod build_ebpf;
 pub mod check;
 pub mod cli;
 pub mod ebpf;
+pub mod fuzz;
 pub mod house;
 pub mod lab;
 pub mod layers;

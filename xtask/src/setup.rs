@@ -7,6 +7,7 @@ use crate::process;
 
 pub mod apt;
 mod cargo_tools;
+pub mod lab_python;
 mod lab_tools;
 mod toolchain;
 
@@ -21,11 +22,13 @@ pub enum Part {
     Lab,
     /// What `cargo xtask check` runs: cargo-deny, clippy for BPF code.
     Check,
+    /// What the fuzz targets of `cargo xtask test --long` need: cargo-fuzz and a C++ compiler.
+    Fuzz,
 }
 
 impl Part {
     /// Every part, in the order in which they build on each other.
-    pub const ALL: [Self; 3] = [Self::Build, Self::Lab, Self::Check];
+    pub const ALL: [Self; 4] = [Self::Build, Self::Lab, Self::Check, Self::Fuzz];
 }
 
 /// Installs what is missing for each part; what is there is skipped. The error says what to run by hand.
@@ -36,11 +39,15 @@ pub fn run(parts: &[Part]) -> Result<()> {
                 let chosen = toolchain::ensure()?;
                 cargo_tools::ensure_bpf_linker(&chosen)?;
             }
-            Part::Lab => lab_tools::ensure()?,
+            Part::Lab => {
+                lab_tools::ensure()?;
+                lab_python::ensure()?;
+            }
             Part::Check => {
                 toolchain::ensure_clippy();
                 cargo_tools::ensure_cargo_deny()?;
             }
+            Part::Fuzz => cargo_tools::ensure_cargo_fuzz()?,
         }
     }
     Ok(())

@@ -1,11 +1,17 @@
 //! Turns `cargo xtask test` into runs of every test: unit and property first, then what needs root, the kernel and a network.
 
-use std::process::Command;
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::{
+    fuzz,
     process::{self, Done},
     setup::{self, Part},
     workspace,
@@ -21,11 +27,15 @@ const ROOT_PREFIX: &str = "root_";
 const LONG_VARIABLE: &str = "BALANCER_TEST_LONG";
 /// Tells tests where the daemon is.
 const BINARY_VARIABLE: &str = "BALANCER_BIN";
+/// Tells tests where to write what they proved.
+const CLAIMS_VARIABLE: &str = "BALANCER_CONFORMANCE_DIR";
+/// Tells tests where the Python with their packages is.
+const PYTHON_VARIABLE: &str = "BALANCER_LAB_PYTHON";
 
 /// Which tests.
 #[derive(Args, Debug, Default)]
 pub struct Options {
-    /// Let the tests that scale take minutes instead of seconds.
+    /// Let the tests that scale take minutes instead of seconds, and run every fuzz target for a while.
     #[arg(long)]
     long: bool,
     /// Only tests whose name contains this.
@@ -44,15 +54,46 @@ pub fn run(options: &Options) -> Result<()> {
     let unit = unit(filter)?;
     let unit_passed = unit.status.success();
     closing.extend(closing_lines(&unit.output));
-    let root = process::stream("tests against the kernel", root_tests(options)?)?;
-    closing.extend(closing_lines(&root.output));
+    let claims = new_claims()?;
+    let mut root_passed = true;
+    for suite in &SUITES {
+        let mut tests = root_tests(options, suite)?;
+        tests.env(CLAIMS_VARIABLE, &claims);
+        let done = process::stream(suite.title, tests)?;
+        root_passed &= done.status.success();
+        closing.extend(closing_lines(&done.output));
+    }
+    let fuzzed = if options.long && options.filter.is_none() { fuzz::run() } else { Ok(()) };
     for line in &closing {
         process::print(line);
     }
-    if !(unit_passed && root.status.success()) {
+    fuzzed?;
+    if !(unit_passed && root_passed) {
         bail!("tests failed");
     }
-    Ok(())
+    // A part of the tests proves a part of the cases.
+    if filter.is_none() { compare_conformance(&claims) } else { Ok(()) }
+}
+
+/// An empty directory for what the tests claim to have proved. It is ours, so that root's files in it can be removed again.
+fn new_claims() -> Result<PathBuf> {
+    let claims = workspace::target_dir()?.join("conformance");
+    match fs::remove_dir_all(&claims) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("remove {}", claims.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    fs::create_dir_all(&claims).with_context(|| format!("create {}", claims.display()))?;
+    Ok(claims)
+}
+
+/// Fails when a datapath case is unproven somewhere, or when the committed table says something else than the tests.
+fn compare_conformance(claims: &Path) -> Result<()> {
+    let mut command = workspace::cargo("run");
+    command.args(["--quiet", "--package", ROOT_PACKAGE, "--bin", "conformance", "--"]);
+    command.arg(claims).arg(workspace::root().join("docs/conformance.md"));
+    process::step("compare docs/conformance.md with what the tests proved", command).map(drop)
 }
 
 /// Runs the unit and property tests; those whose names begin with `root_` only when we are root.
@@ -76,12 +117,37 @@ pub fn closing_lines(output: &str) -> Vec<String> {
         .collect()
 }
 
-/// The tests against the kernel: compiled as ourselves, run as root, one after the other because they measure and share the machine.
-fn root_tests(options: &Options) -> Result<Command> {
+/// Tests against the kernel that run together.
+struct Suite {
+    title: &'static str,
+    /// Which targets of the package, as cargo's words.
+    targets: &'static [&'static str],
+    /// Whether they share the machine, so that only one may run at a time.
+    one_by_one: bool,
+}
+
+/// Frames go through a program and a namespace of each test's own; end to end, tests need the machine's time for themselves.
+const SUITES: [Suite; 2] = [
+    Suite {
+        title: "the loaded program on crafted frames",
+        targets: &["--lib", "--bins", "--test", "frames", "--test", "differential"],
+        one_by_one: false,
+    },
+    Suite { title: "end to end in network namespaces", targets: &["--test", "e2e"], one_by_one: true },
+];
+
+/// The tests against the kernel: compiled as ourselves, run as root.
+fn root_tests(options: &Options, suite: &Suite) -> Result<Command> {
     let runner = Runner::find();
     let mut command = runner.command(&[ROOT_PACKAGE]);
-    command.args(runner.arguments(options.filter.as_deref(), false, true));
+    command.args(suite.targets);
+    // A million frames are told to the model too, which takes three times as long without optimisation.
+    if options.long && !suite.one_by_one {
+        command.arg("--release");
+    }
+    command.args(runner.arguments(options.filter.as_deref(), false, suite.one_by_one));
     command.env(BINARY_VARIABLE, workspace::target_dir()?.join("debug/balancer"));
+    command.env(PYTHON_VARIABLE, setup::lab_python::interpreter()?);
     if options.long {
         command.env(LONG_VARIABLE, "1");
     }

@@ -1,10 +1,16 @@
 //! What the pipeline needs of an IP header, whichever the version, so that every stage is written once.
 
+use super::{
+    bytes::{Bytes, BytesMut},
+    quote::End,
+    walk::Walk,
+};
 use crate::{
     checksum::Delta,
     flow::FlowHash,
     index::Place,
     service::{Address, Gateway},
+    verdict::Reason,
 };
 
 /// IP protocol number of TCP.
@@ -27,12 +33,17 @@ pub trait Ip: Copy + Sized {
     /// IP header and TCP header without options: what an MSS does not count.
     const MSS_OVERHEAD: u16;
 
+    /// Where the packet's own bytes of an address begin in its mapped form.
+    const ADDRESS_AT: usize;
+
     /// Whether version and lengths are as this type assumes and no fragment or extension header hides the transport header.
     fn is_plain(&self) -> bool;
     /// Whether it is a fragment, as far as this header says.
     fn is_fragment(&self) -> bool;
     /// Whether the destination is the gateway's VTEP of this family.
     fn is_for_vtep(&self, gateway: &Gateway) -> bool;
+    /// Whether the source is.
+    fn source_is_vtep(&self, gateway: &Gateway) -> bool;
     /// Protocol or next header.
     fn protocol(&self) -> u8;
     /// Bytes of the whole packet, header included.
@@ -67,6 +78,24 @@ pub trait Ip: Copy + Sized {
     fn header_sum(&self) -> u64;
     /// Turns the packet around: addresses swapped, a new TTL, payload length and protocol, checksum filled in.
     fn answer(&mut self, protocol: u8, payload_length: u16);
+    /// Turns a packet around and leaves all else as it is: addresses swapped, a new TTL, the checksum updated. For fragments and
+    /// packets with options, which [`answer`](Ip::answer) would lose.
+    fn reflect(&mut self);
+    /// Whether an ICMP error may be sent to the source (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e): one host's address.
+    fn source_is_unicast(&self) -> bool;
+    /// Where the transport header of the packet is whose header this is and stands at `at`.
+    ///
+    /// # Errors
+    /// As [`walk::ipv4`](super::walk::ipv4) and its twin.
+    fn walk<B: Bytes + ?Sized>(&self, bytes: &B, at: u32) -> Result<Walk, Reason>;
+    /// Writes an address of the quoted header at `header`, and its checksum; the effect on the sum of the header's bytes.
+    fn replace_quoted<B: BytesMut + ?Sized>(
+        bytes: &mut B,
+        header: u32,
+        end: End,
+        address: &Address,
+        delta: Delta,
+    ) -> Option<Delta>;
     /// Writes the ECN field (RFC 3168 section 5) and updates the header's checksum.
     fn set_ecn(&mut self, ecn: u8);
 }

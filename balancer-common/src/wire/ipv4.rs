@@ -1,14 +1,18 @@
 //! IPv4 (RFC 791).
 
 use super::{
+    bytes::{Bytes, BytesMut},
     ethernet::ETHERTYPE_IPV4,
-    ip::{ECN_MASK, Ip, PROTOCOL_ICMP, TTL_ORIGINATED},
+    ip::{ECN_MASK, Ip, PROTOCOL_ICMP, PROTOCOL_UDP, TTL_ORIGINATED},
+    quote::End,
+    walk::{self, Walk},
 };
 use crate::{
     checksum::{Delta, fold, pseudo_header, sum},
     flow::FlowHash,
     index::{Place, reply_ipv4, service_ipv4},
     service::{Address, FAMILY_IPV4, Gateway, mapped},
+    verdict::Reason,
 };
 
 /// Version 4 with 5 words of header: no options.
@@ -55,12 +59,19 @@ impl Ipv4Header {
 
     #[inline(always)]
     fn hop(&mut self, address_delta: Delta) {
-        let old = u16::from_ne_bytes([self.ttl, self.protocol]);
+        // One less is the same change whatever the TTL; 0 does not come this far.
+        const ONE_LESS: Delta = Delta::of_word(u16::from_ne_bytes([1, 0]), 0);
         self.ttl = self.ttl.wrapping_sub(1);
-        let new = u16::from_ne_bytes([self.ttl, self.protocol]);
-        let delta = Delta::of_word(old, new).and(address_delta);
-        self.checksum = delta.apply(u16::from_ne_bytes(self.checksum)).to_ne_bytes();
+        self.checksum = ONE_LESS.apply_both(address_delta, u16::from_ne_bytes(self.checksum)).to_ne_bytes();
     }
+}
+
+/// Folded sum of the words of an outer header that are the same for every packet between two VTEPs, mapped addresses: all but ToS
+/// with version, and total length.
+#[must_use]
+pub fn outer_sum(source: &Address, destination: &Address) -> u16 {
+    let fixed = sum(&DONT_FRAGMENT) + sum(&[TTL_ORIGINATED, PROTOCOL_UDP]);
+    fold(fixed + sum(&last_four(source)) + sum(&last_four(destination)))
 }
 
 #[inline(always)]
@@ -73,6 +84,7 @@ impl Ip for Ipv4Header {
     const ETHERTYPE: [u8; 2] = ETHERTYPE_IPV4;
     const ICMP: u8 = PROTOCOL_ICMP;
     const MSS_OVERHEAD: u16 = 40;
+    const ADDRESS_AT: usize = 12;
 
     #[inline(always)]
     fn is_plain(&self) -> bool {
@@ -87,6 +99,11 @@ impl Ip for Ipv4Header {
     #[inline(always)]
     fn is_for_vtep(&self, gateway: &Gateway) -> bool {
         u32::from_ne_bytes(self.destination) == u32::from_ne_bytes(gateway.vtep_ipv4)
+    }
+
+    #[inline(always)]
+    fn source_is_vtep(&self, gateway: &Gateway) -> bool {
+        u32::from_ne_bytes(self.source) == u32::from_ne_bytes(gateway.vtep_ipv4)
     }
 
     #[inline(always)]
@@ -194,6 +211,46 @@ impl Ip for Ipv4Header {
             destination: self.source,
         };
         self.checksum = (!fold(self.header_sum())).to_ne_bytes();
+    }
+
+    #[inline(always)]
+    fn reflect(&mut self) {
+        (self.source, self.destination) = (self.destination, self.source);
+        let old = u16::from_ne_bytes([self.ttl, self.protocol]);
+        self.ttl = TTL_ORIGINATED;
+        let delta = Delta::of_word(old, u16::from_ne_bytes([self.ttl, self.protocol]));
+        self.checksum = delta.apply(u16::from_ne_bytes(self.checksum)).to_ne_bytes();
+    }
+
+    /// Neither "this network", loopback, multicast, reserved nor broadcast (RFC 1122 section 3.2.1.3).
+    #[inline(always)]
+    fn source_is_unicast(&self) -> bool {
+        let [first, ..] = self.source;
+        first != 0 && first != 127 && first < 224
+    }
+
+    #[inline(always)]
+    fn walk<B: Bytes + ?Sized>(&self, bytes: &B, at: u32) -> Result<Walk, Reason> {
+        walk::ipv4(bytes, at, self)
+    }
+
+    #[inline(always)]
+    fn replace_quoted<B: BytesMut + ?Sized>(
+        bytes: &mut B,
+        header: u32,
+        end: End,
+        address: &Address,
+        delta: Delta,
+    ) -> Option<Delta> {
+        let at = match end {
+            End::Source => 12,
+            End::Destination => 16,
+        };
+        bytes.store(header + at, &last_four(address))?;
+        let old = u16::from_ne_bytes(bytes.load(header + 10)?);
+        let new = delta.apply(old);
+        bytes.store(header + 10, &new.to_ne_bytes())?;
+        Some(delta.and(Delta::of_word(old, new)))
     }
 
     #[inline(always)]

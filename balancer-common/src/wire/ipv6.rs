@@ -1,14 +1,18 @@
 //! IPv6 (RFC 8200), the fixed header.
 
 use super::{
+    bytes::{Bytes, BytesMut},
     ethernet::ETHERTYPE_IPV6,
     ip::{ECN_MASK, Ip, PROTOCOL_ICMPV6, PROTOCOL_UDP, TTL_ORIGINATED},
+    quote::End,
+    walk::{self, Walk},
 };
 use crate::{
-    checksum::{Delta, pseudo_header, sum},
+    checksum::{Delta, fold, pseudo_header, sum},
     flow::FlowHash,
     index::{Place, reply_ipv6, service_ipv6},
     service::{Address, FAMILY_IPV6, Gateway},
+    verdict::Reason,
 };
 
 /// The 40-byte fixed header.
@@ -38,6 +42,12 @@ pub const fn is_extension(next_header: u8) -> bool {
 
 /// The fragment header (RFC 8200 section 4.5).
 pub const NEXT_HEADER_FRAGMENT: u8 = 44;
+
+/// Folded sum of the outer pseudo-header's words that are the same for every packet between two VTEPs: all but the length.
+#[must_use]
+pub fn outer_sum(source: &Address, destination: &Address) -> u16 {
+    fold(pseudo_header(source, destination, PROTOCOL_UDP, 0))
+}
 
 #[inline(always)]
 fn halves(a: &Address) -> (u64, u64) {
@@ -79,6 +89,7 @@ impl Ip for Ipv6Header {
     const ETHERTYPE: [u8; 2] = ETHERTYPE_IPV6;
     const ICMP: u8 = PROTOCOL_ICMPV6;
     const MSS_OVERHEAD: u16 = 60;
+    const ADDRESS_AT: usize = 0;
 
     #[inline(always)]
     fn is_plain(&self) -> bool {
@@ -93,6 +104,11 @@ impl Ip for Ipv6Header {
     #[inline(always)]
     fn is_for_vtep(&self, gateway: &Gateway) -> bool {
         equal(&self.destination, &gateway.vtep_ipv6)
+    }
+
+    #[inline(always)]
+    fn source_is_vtep(&self, gateway: &Gateway) -> bool {
+        equal(&self.source, &gateway.vtep_ipv6)
     }
 
     #[inline(always)]
@@ -191,6 +207,42 @@ impl Ip for Ipv6Header {
         let source = copied(&self.destination);
         self.destination = copied(&self.source);
         self.source = source;
+    }
+
+    #[inline(always)]
+    fn reflect(&mut self) {
+        let source = copied(&self.destination);
+        self.destination = copied(&self.source);
+        self.source = source;
+        self.hop_limit = TTL_ORIGINATED;
+    }
+
+    /// Neither unspecified, loopback, IPv4-mapped nor multicast (RFC 4291 section 2.4).
+    #[inline(always)]
+    fn source_is_unicast(&self) -> bool {
+        let (first, second) = halves(&self.source);
+        self.source[0] != 0xff && !(first == 0 && (second == 0 || second == 1_u64.to_be() || self.source[10] == 0xff))
+    }
+
+    #[inline(always)]
+    fn walk<B: Bytes + ?Sized>(&self, bytes: &B, at: u32) -> Result<Walk, Reason> {
+        walk::ipv6(bytes, at, self)
+    }
+
+    #[inline(always)]
+    fn replace_quoted<B: BytesMut + ?Sized>(
+        bytes: &mut B,
+        header: u32,
+        end: End,
+        address: &Address,
+        delta: Delta,
+    ) -> Option<Delta> {
+        let at = match end {
+            End::Source => 8,
+            End::Destination => 24,
+        };
+        bytes.store(header + at, address)?;
+        Some(delta)
     }
 
     #[inline(always)]

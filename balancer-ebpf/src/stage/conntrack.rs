@@ -4,6 +4,7 @@
 
 use balancer_common::{
     abi::{Backend, Gateway, Service, Slot},
+    case::Case,
     conntrack::{FLOW_CLOSING, FLOW_OPEN, FlowEntry, FlowKey, ReplyKey, Signal, may_rebind, next_state},
     flow::FlowHash,
     id::BackendRef,
@@ -12,15 +13,11 @@ use balancer_common::{
         STATE_DRAINING, STATE_FREE,
     },
     verdict::{Reason, Verdict},
-    wire::{
-        ip::{Ip, PROTOCOL_TCP},
-        transport::Transport,
-    },
+    wire::ip::PROTOCOL_TCP,
 };
 
 use crate::{
     cold,
-    frame::{Frame, Header, Packet},
     maps::{self, FlowTable},
 };
 
@@ -29,39 +26,55 @@ const TRIES: u32 = 8;
 
 /// Id of this flow's backend; [`Reason::NoBackend`] when there is none and the client should be told.
 #[inline(always)]
-pub fn run<I, T>(frame: &Frame, service_id: u32, slot: Slot, hash: FlowHash) -> Result<u32, Verdict>
-where
-    I: Ip + Header,
-    T: Transport + Header,
-{
-    let Some(packet) = frame.view::<Packet<I, T>>(0) else { return Err(Verdict::Drop(Reason::Truncated)) };
+pub fn run(key: &FlowKey, signal: Signal, service_id: u32, slot: Slot, hash: FlowHash) -> Result<u32, Verdict> {
     let Some(service) = maps::service(service_id) else { return Err(Verdict::Drop(Reason::Internal)) };
-    let flow = Flow { service_id, service, signal: packet.transport.signal(), slot, hash };
-    let key = FlowKey {
-        client: packet.ip.source(),
-        vip: packet.ip.destination(),
-        client_port: packet.transport.source_port(),
-        vip_port: packet.transport.destination_port(),
-        protocol: T::PROTOCOL,
-        reserved: [0; 3],
-    };
-    let reference = match known(&key, &flow) {
+    let flow = Flow { service_id, service, signal, slot, hash };
+    let reference = match known(key, &flow) {
         Known::At(reference) => reference,
         Known::Dead => 0,
-        Known::No => place(&key, &flow),
+        Known::No => place(key, &flow),
     };
+    let (backend_id, backend) = current(reference, &flow)?;
+    if backend.flags & BACKEND_AMBIGUOUS != 0 {
+        remember_reply(key, backend, &flow);
+    }
+    Ok(backend_id)
+}
+
+/// The same for an ICMP error about this flow: nothing is remembered or refreshed.
+#[inline(always)]
+pub fn peek(key: &FlowKey, service_id: u32, slot: Slot, hash: FlowHash) -> Result<u32, Verdict> {
+    let Some(service) = maps::service(service_id) else { return Err(Verdict::Drop(Reason::Internal)) };
+    let flow = Flow { service_id, service, signal: Signal::Continues, slot, hash };
+    let known = maps::flow(FlowTable::Flows, key).or_else(|| maps::flow(FlowTable::Embryos, key));
+    let live = known.filter(|entry| !is_stale(entry, key.protocol, maps::now_ns()));
+    let reference = live.map_or(0, |entry| entry.backend);
+    if keeps_flows(state_of(reference, &flow)) {
+        return current(reference, &flow).map(|(id, _)| id);
+    }
+    let (owner, previous) = (slot.owner & BackendRef::MASK, slot.previous);
+    let reference = if is_open(&flow, key.protocol) && keeps_flows(state_of(previous, &flow)) {
+        previous
+    } else if state_of(owner, &flow) == STATE_ACTIVE {
+        owner
+    } else {
+        cold::fallback(service_id, hash)
+    };
+    current(reference, &flow).map(|(id, _)| id)
+}
+
+/// The backend behind a reference that was just found.
+#[inline(always)]
+fn current(reference: u32, flow: &Flow) -> Result<(u32, &'static Backend), Verdict> {
     if reference == 0 {
         return Err(Verdict::Drop(Reason::NoBackend));
     }
     let backend_id = reference & BackendRef::ID_MAX;
     let Some(backend) = maps::backend(backend_id) else { return Err(Verdict::Drop(Reason::Internal)) };
-    if !is_current(backend, reference, &flow) {
+    if !is_current(backend, reference, flow) {
         return Err(Verdict::Drop(Reason::BackendStale));
     }
-    if backend.flags & BACKEND_AMBIGUOUS != 0 {
-        remember_reply(&key, backend);
-    }
-    Ok(backend_id)
+    Ok((backend_id, backend))
 }
 
 /// A flow that its slot cannot place.
@@ -137,17 +150,18 @@ fn idle_limit(gateway: &Gateway, state: u32, protocol: u8) -> u64 {
 #[inline(always)]
 fn place(key: &FlowKey, flow: &Flow) -> u32 {
     let (owner, previous) = (flow.slot.owner & BackendRef::MASK, flow.slot.previous);
-    let window = if key.protocol == PROTOCOL_TCP { SERVICE_TRANSITION_TCP } else { SERVICE_TRANSITION_UDP };
-    let in_transition = flow.slot.owner & PHASE_TRANSITION != 0 && flow.service.flags & window != 0;
+    let in_transition = is_open(flow, key.protocol);
     let opens = flow.signal == Signal::Opens;
     if in_transition && !opens && keeps_flows(state_of(previous, flow)) {
-        remember(FlowTable::Flows, key, previous, flow.signal);
+        maps::count_case(Case::PreviousOwner);
+        remember(FlowTable::Flows, key, previous, flow);
         return previous;
     }
     let state = state_of(owner, flow);
     if state == STATE_ACTIVE {
-        if in_transition && opens {
-            remember(FlowTable::Embryos, key, owner, flow.signal);
+        if in_transition && opens && !remember(FlowTable::Embryos, key, owner, flow) {
+            // Nobody will know that this flow began here: its next frames would go to the previous owner, so it does too.
+            return if keeps_flows(state_of(previous, flow)) { previous } else { owner };
         }
         return owner;
     }
@@ -157,9 +171,17 @@ fn place(key: &FlowKey, flow: &Flow) -> u32 {
     }
     let other = cold::fallback(flow.service_id, flow.hash);
     if other != 0 {
-        remember(if opens { FlowTable::Embryos } else { FlowTable::Flows }, key, other, flow.signal);
+        maps::count_case(Case::OtherBackend);
+        remember(if opens { FlowTable::Embryos } else { FlowTable::Flows }, key, other, flow);
     }
     other
+}
+
+/// Whether unknown flows of the slot are looked for at its previous owner.
+#[inline(always)]
+fn is_open(flow: &Flow, protocol: u8) -> bool {
+    let window = if protocol == PROTOCOL_TCP { SERVICE_TRANSITION_TCP } else { SERVICE_TRANSITION_UDP };
+    flow.slot.owner & PHASE_TRANSITION != 0 && flow.service.flags & window != 0
 }
 
 /// Some other active backend: bounded tries in the same table, then the refuge that the daemon names; 0 for none.
@@ -169,7 +191,7 @@ pub fn fallback(service_id: u32, hash: FlowHash) -> u32 {
     let signal = Signal::Continues;
     let flow = Flow { service_id, service, signal, slot: Slot::default(), hash };
     for attempt in 0..TRIES {
-        let Some(slot) = maps::slot(service.table_class, service_id, hash.again(attempt)) else { break };
+        let Some(slot) = maps::slot(u32::from(service.table_class), service_id, hash.again(attempt)) else { break };
         let reference = slot.owner & BackendRef::MASK;
         if state_of(reference, &flow) == STATE_ACTIVE {
             return reference;
@@ -198,25 +220,45 @@ fn is_current(backend: &Backend, reference: u32, flow: &Flow) -> bool {
         && backend.vni == flow.service.vni
 }
 
+/// Remembers a flow within the budgets of its service port and its project; false when they are spent (case 10).
 #[inline(always)]
-fn remember(table: FlowTable, key: &FlowKey, reference: u32, signal: Signal) {
-    let entry = FlowEntry { backend: reference, state: next_state(FLOW_OPEN, signal), last_ns: maps::now_ns() };
+fn remember(table: FlowTable, key: &FlowKey, reference: u32, flow: &Flow) -> bool {
+    let now = maps::now_ns();
+    if !is_affordable(flow, now) {
+        return false;
+    }
+    let entry = FlowEntry { backend: reference, state: next_state(FLOW_OPEN, flow.signal), last_ns: now };
     maps::remember_flow(table, key, &entry);
+    maps::count_case(Case::FlowRemembered);
+    true
+}
+
+#[inline(always)]
+fn is_affordable(flow: &Flow, now_ns: u64) -> bool {
+    let affordable = maps::spend(flow.service_id, now_ns) && maps::spend(flow.service.project, now_ns);
+    if !affordable {
+        maps::count_case(Case::FlowStateless);
+    }
+    affordable
 }
 
 /// Several service ports publish this container port, so the reply says too little (case 12).
 #[inline(always)]
-fn remember_reply(key: &FlowKey, backend: &Backend) {
-    let reply = ReplyKey {
-        container: backend.address,
+fn remember_reply(key: &FlowKey, backend: &Backend, flow: &Flow) {
+    let container_port = if backend.port == [0; 2] { key.vip_port } else { backend.port };
+    let Some(scratch) = maps::scratch() else { return };
+    let reply = &mut scratch.reply;
+    *reply = ReplyKey {
+        container: backend.container,
         client: key.client,
         vni: backend.vni,
-        container_port: backend.port,
+        container_port,
         client_port: key.client_port,
         protocol: key.protocol,
         reserved: [0; 7],
     };
-    if maps::reply_flow(&reply) != Some(backend.reference) {
-        maps::remember_reply_flow(&reply, backend.reference);
+    if maps::reply_flow(reply) != Some(backend.reference) && is_affordable(flow, maps::now_ns()) {
+        maps::remember_reply_flow(reply, backend.reference);
+        maps::count_case(Case::ReplyRemembered);
     }
 }

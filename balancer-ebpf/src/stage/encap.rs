@@ -2,7 +2,7 @@
 
 use balancer_common::{
     abi::Host,
-    checksum::{fold, pseudo_header, sum},
+    checksum::{fold, fold_few, sum},
     service::FAMILY_IPV4,
     verdict::{Reason, Verdict},
     wire::{
@@ -77,7 +77,9 @@ fn ipv4(host: &Host, traffic_class: u8, total_length: u16) -> Ipv4Header {
         source: [s[12], s[13], s[14], s[15]],
         destination: [d[12], d[13], d[14], d[15]],
     };
-    header.checksum = (!fold(header.header_sum())).to_ne_bytes();
+    // The rest of the header's words are in the host's entry.
+    let changing = u32::from(u16::from_ne_bytes([header.version_ihl, traffic_class])) + u32::from(total_length.to_be());
+    header.checksum = (!fold_few(changing + u32::from(host.outer_sum))).to_ne_bytes();
     header
 }
 
@@ -93,15 +95,15 @@ fn over_ipv6(frame: &mut Frame, carriage: &Carriage) -> Option<()> {
     let (source, destination) = (choice.hash.outer_port(), vxlan_port()?);
     overlay.vxlan = VxlanHeader::with(choice.backend.vni_field);
     overlay.inner.write(&choice.backend.macs, carriage.ethertype);
+    // The length stands in the header and in the pseudo-header.
     let headers = sum(&source)
         + sum(&destination)
-        + u64::from(length.to_be())
+        + 2 * u64::from(length.to_be())
         + sum(&overlay.vxlan.flags)
         + sum(&overlay.vxlan.vni_field)
         + sum(&overlay.inner.macs)
         + sum(&overlay.inner.ethertype);
-    let pseudo = pseudo_header(&host.source, &host.vtep, PROTOCOL_UDP, length);
-    let checksum = !fold(pseudo + headers + u64::from(carriage.packet_sum));
+    let checksum = !fold(u64::from(host.outer_sum) + headers + u64::from(carriage.packet_sum));
     let checksum = if checksum == 0 { [0xff; 2] } else { checksum.to_ne_bytes() };
     overlay.udp = UdpHeader { source, destination, length: length.to_be_bytes(), checksum };
     Some(())

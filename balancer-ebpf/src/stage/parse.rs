@@ -1,11 +1,12 @@
 //! Turns the first bytes of a frame into an ethertype, with up to two VLAN tags taken off.
 
 use balancer_common::{
+    case::Case,
     verdict::{Reason, Verdict},
     wire::{ethernet::EthernetHeader, vlan::VlanTag},
 };
 
-use crate::{frame::Frame, value::Tags};
+use crate::{frame::Frame, maps, value::Tags};
 
 /// Ethertype of what follows, and the tags that stood before it.
 #[inline(always)]
@@ -21,6 +22,7 @@ const TAG: usize = size_of::<VlanTag>();
 
 #[inline(always)]
 fn untag(frame: &mut Frame) -> Option<([u8; 2], Tags)> {
+    maps::count_case(Case::VlanTagged);
     let macs = *frame.view::<[u8; MACS]>(0)?;
     let outer = *frame.view::<VlanTag>(MACS)?;
     let second = *frame.view::<VlanTag>(MACS + TAG)?;
@@ -40,10 +42,16 @@ fn untag(frame: &mut Frame) -> Option<([u8; 2], Tags)> {
 pub fn restore(frame: &mut Frame, tags: Tags, verdict: Verdict) -> Verdict {
     let back = match verdict {
         Verdict::Pass(_) => true,
-        Verdict::Transmit(reason) => !matches!(reason, Reason::Forwarded | Reason::Replied),
-        Verdict::Drop(_) | Verdict::Redirect(_) => false,
+        Verdict::Transmit(reason) => !is_carried(reason),
+        Verdict::Drop(_) | Verdict::Redirect(_) | Verdict::Careful(_) => false,
     };
     if back && push(frame, tags).is_none() { Verdict::Drop(Reason::Headroom) } else { verdict }
+}
+
+/// Whether a frame was made for another network than the one it came from: under no tags, or those of its service port.
+#[inline(always)]
+const fn is_carried(reason: Reason) -> bool {
+    matches!(reason, Reason::Forwarded | Reason::Replied | Reason::ErrorForwarded | Reason::ErrorReplied)
 }
 
 /// Puts tags in front of an untagged frame's ethertype.

@@ -1,15 +1,14 @@
 //! Turns an inner packet into the backend that sent it, found by (VNI, container address, port, protocol) without per-flow state (case 12).
 
 use balancer_common::{
-    abi::{Backend, REPLY_BUCKETS},
+    abi::Backend,
     conntrack::ReplyKey,
     id::BackendRef,
-    index::Place,
-    service::{BACKEND_AMBIGUOUS, STATE_FREE},
+    service::{Address, BACKEND_AMBIGUOUS, GATEWAY_REPLY_RANGES},
     verdict::{Reason, Verdict},
     wire::{
         ethernet::EthernetHeader,
-        ip::{Ip, PROTOCOL_TCP, PROTOCOL_UDP},
+        ip::{Ip, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP},
         tcp::TcpHeader,
         transport::Transport,
         udp::UdpHeader,
@@ -19,7 +18,7 @@ use balancer_common::{
 use crate::{
     cold,
     frame::{Frame, Header, Link, Overlay, Packet},
-    maps,
+    lookup, maps,
     value::{Envelope, Reply, Sender, Tags},
 };
 
@@ -30,18 +29,20 @@ where
     O: Ip + Header,
     I: Ip + Header,
 {
-    let Some(link) = frame.view::<Link<I>>(inner_offset::<O>()) else {
-        return Err(Verdict::Pass(Reason::OverlayNotReply));
-    };
+    let Some(link) = frame.view::<Link<I>>(inner_offset::<O>()) else { return Err(CAREFUL) };
     if !link.ip.is_plain() {
-        return Err(Verdict::Pass(Reason::OverlayNotReply));
+        return Err(CAREFUL);
     }
     match link.ip.protocol() {
         PROTOCOL_TCP => sender::<O, I, TcpHeader>(frame, envelope).map(Reply::Tcp),
         PROTOCOL_UDP => sender::<O, I, UdpHeader>(frame, envelope).map(Reply::Udp),
+        protocol if protocol == I::ICMP => Err(CAREFUL),
         _ => Err(Verdict::Pass(Reason::OverlayNotReply)),
     }
 }
+
+/// More than this program does.
+const CAREFUL: Verdict = Verdict::Careful(Reason::CarefulMissing);
 
 /// Where the inner Ethernet header stands.
 const fn inner_offset<O>() -> usize {
@@ -57,8 +58,13 @@ where
 {
     let not_reply = Verdict::Pass(Reason::OverlayNotReply);
     let overlay = frame.view::<Overlay<O>>(0).ok_or(not_reply)?;
-    let packet = frame.view::<Packet<I, T>>(inner_offset::<O>()).ok_or(not_reply)?;
-    let (backend_id, backend) = find::<I, T>(packet, envelope.vni).ok_or(not_reply)?;
+    let packet = frame.view::<Packet<I, T>>(inner_offset::<O>()).ok_or(CAREFUL)?;
+    let Some((backend_id, backend)) =
+        lookup::backend(&packet.ip, envelope.vni, T::PROTOCOL, packet.transport.source_port())
+    else {
+        let has_ranges = maps::gateway().is_some_and(|gateway| gateway.flags & GATEWAY_REPLY_RANGES != 0);
+        return Err(if has_ranges { CAREFUL } else { not_reply });
+    };
     if packet.ip.destination_is(&backend.gateway) {
         return Err(Verdict::Pass(Reason::OverlayForGateway));
     }
@@ -79,72 +85,51 @@ where
         return Err(Verdict::Drop(Reason::VtepMismatch));
     }
     let length = packet.ip.packet_length();
-    if !packet.transport.fits(length.wrapping_sub(size_of::<I>() as u32)) {
+    if !packet.transport.fits(length.saturating_sub(size_of::<I>() as u32)) {
         return Err(Verdict::Drop(Reason::Malformed));
+    }
+    if I::ICMP != PROTOCOL_ICMP && !packet.transport.has_checksum() {
+        return Err(Verdict::Drop(Reason::UdpChecksumMissing));
     }
     if packet.ip.ttl() <= 1 {
         return Err(Verdict::Drop(Reason::ReplyTtl));
+    }
+    // It may be larger than the way to the clients.
+    if length > u32::from(host.segment_mtu) {
+        return Err(CAREFUL);
     }
     Ok(Sender {
         backend_id,
         backend,
         length,
         syn: packet.transport.is_syn(),
-        inner_mtu: host.inner_mtu,
+        segment_mtu: host.segment_mtu,
         tags: Tags { outer: service.vlan_outer, inner: service.vlan_inner },
     })
 }
 
+/// A reply flow from the container's side, addresses mapped when IPv4.
 #[inline(always)]
-fn find<I: Ip, T: Transport>(packet: &Packet<I, T>, vni: u32) -> Option<(u32, &'static Backend)> {
-    let port = packet.transport.source_port();
-    let place = packet.ip.reply_place(vni, T::PROTOCOL, port);
-    let bucket = maps::reply_bucket(place.bucket(REPLY_BUCKETS))?;
-    if let Some(id) = bucket.find(place) {
-        let backend = maps::backend(id)?;
-        if is_from::<I, T>(packet, vni, backend) {
-            return Some((id, backend));
-        }
-    }
-    if bucket.spilled == 0 {
-        return None;
-    }
-    spilled::<I, T>(packet, vni, place)
-}
-
-#[inline(always)]
-fn spilled<I: Ip, T: Transport>(packet: &Packet<I, T>, vni: u32, place: Place) -> Option<(u32, &'static Backend)> {
-    let id = maps::reply_bucket(place.next_bucket(REPLY_BUCKETS))?.find(place)?;
-    let backend = maps::backend(id)?;
-    is_from::<I, T>(packet, vni, backend).then_some((id, backend))
-}
-
-#[inline(always)]
-fn is_from<I: Ip, T: Transport>(packet: &Packet<I, T>, vni: u32, backend: &Backend) -> bool {
-    let port = packet.transport.source_port();
-    let ours = u32::from_ne_bytes([port[0], port[1], T::PROTOCOL, I::FAMILY]);
-    let theirs = u32::from_ne_bytes([backend.port[0], backend.port[1], backend.protocol, backend.family]);
-    ours == theirs && backend.vni == vni && packet.ip.source_is(&backend.address) && backend.state != STATE_FREE
+pub fn key(any: &Backend, client: Address, protocol: u8, [container_port, client_port]: [[u8; 2]; 2]) -> ReplyKey {
+    let (container, vni) = (any.container, any.vni);
+    ReplyKey { container, client, vni, container_port, client_port, protocol, reserved: [0; 7] }
 }
 
 /// Which of the service ports that publish this container port the flow came through: the id of its backend entry, 0 when
-/// it is not known. The ports stand alike in TCP and UDP.
+/// it is not known.
 #[inline(always)]
-pub fn remembered<O: Ip + Header, I: Ip + Header>(frame: &Frame, any: u32, protocol: u8) -> u32 {
-    let Some(packet) = frame.view::<Packet<I, UdpHeader>>(inner_offset::<O>()) else { return 0 };
-    let Some(any) = maps::backend(any) else { return 0 };
-    let key = ReplyKey {
-        container: any.address,
-        client: packet.ip.destination(),
-        vni: any.vni,
-        container_port: any.port,
-        client_port: packet.transport.destination_port(),
-        protocol,
-        reserved: [0; 7],
-    };
-    let Some(reference) = maps::reply_flow(&key) else { return 0 };
+pub fn remembered(key: &ReplyKey) -> u32 {
+    let Some(reference) = maps::reply_flow(key) else { return 0 };
     let id = reference & BackendRef::ID_MAX;
     let Some(backend) = maps::backend(id) else { return 0 };
-    let same = backend.reference == reference && backend.vni == any.vni && packet.ip.source_is(&backend.address);
+    let same = backend.reference == reference && backend.vni == key.vni && backend.container == key.container;
     if same { id } else { 0 }
+}
+
+/// The same for a reply that stands in the frame's first buffer. The ports stand alike in TCP and UDP.
+#[inline(always)]
+pub fn remembered_plain<O: Ip + Header, I: Ip + Header>(frame: &Frame, any: u32, protocol: u8) -> u32 {
+    let Some(packet) = frame.view::<Packet<I, UdpHeader>>(inner_offset::<O>()) else { return 0 };
+    let Some(any) = maps::backend(any) else { return 0 };
+    remembered(&key(any, packet.ip.destination(), protocol, [packet.transport.source, packet.transport.destination]))
 }

@@ -5,39 +5,51 @@ use balancer_common::{
     conntrack::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN},
     verdict::{Reason, Verdict},
     wire::{
+        ethernet::EthernetHeader,
         ip::{Ip, PROTOCOL_TCP},
         tcp::TcpHeader,
     },
 };
 
-use crate::frame::{Frame, Header, Packet};
+use crate::{
+    frame::{Frame, Header, Link, Packet},
+    maps,
+};
 
-/// A reset is never answered with a reset.
+/// Answers the segment whose TCP header stands at `transport`; IP options and extension headers do not come back. A reset is
+/// never answered with a reset.
 #[inline(always)]
-pub fn run<I: Ip + Header>(frame: &mut Frame) -> Verdict {
-    let Some(packet) = frame.view_mut::<Packet<I, TcpHeader>>(0) else { return Verdict::Drop(Reason::Truncated) };
-    if packet.transport.flags & TCP_RST != 0 {
+pub fn run<I: Ip + Header>(frame: &mut Frame, transport: u32) -> Verdict {
+    const ETHERNET: u32 = size_of::<EthernetHeader>() as u32;
+    let truncated = Verdict::Drop(Reason::Truncated);
+    let Some(scratch) = maps::scratch() else { return Verdict::Drop(Reason::Internal) };
+    let Some(ip) = frame.load_header::<I, _>(ETHERNET, &mut scratch.ip) else { return truncated };
+    let Some(segment) = frame.load_header::<TcpHeader, _>(transport, &mut scratch.transport) else { return truncated };
+    if segment.flags & TCP_RST != 0 {
         return Verdict::Drop(Reason::NoBackend);
     }
-    let payload = packet.ip.packet_length().wrapping_sub(size_of::<I>() as u32);
-    packet.transport = answer(&packet.transport, payload);
-    packet.ethernet = packet.ethernet.swapped();
-    packet.ip.answer(PROTOCOL_TCP, size_of::<TcpHeader>() as u16);
-    let tcp = &mut packet.transport;
+    let payload = (ETHERNET + ip.packet_length()).wrapping_sub(transport);
+    *segment = answer(segment, payload);
+    ip.answer(PROTOCOL_TCP, size_of::<TcpHeader>() as u16);
+    let tcp = segment;
     let words = sum(&tcp.source) + sum(&tcp.destination) + sum(&tcp.sequence) + sum(&tcp.acknowledgment);
-    let pseudo = packet.ip.pseudo_sum(PROTOCOL_TCP, size_of::<TcpHeader>() as u16);
+    let pseudo = ip.pseudo_sum(PROTOCOL_TCP, size_of::<TcpHeader>() as u16);
     tcp.checksum = (!fold(words + sum(&[tcp.data_offset, tcp.flags]) + pseudo)).to_ne_bytes();
-    match frame.cut_tail(size_of::<Packet<I, TcpHeader>>() as u32) {
-        Some(()) => Verdict::Transmit(Reason::ResetSent),
-        None => Verdict::Drop(Reason::Truncated),
-    }
+    let written = frame
+        .cut_tail(size_of::<Packet<I, TcpHeader>>() as u32)
+        .and_then(|()| frame.store_header(ETHERNET, ip))
+        .and_then(|()| frame.store_header(size_of::<Link<I>>() as u32, tcp));
+    let Some(ethernet) = frame.view_mut::<EthernetHeader>(0).filter(|_| written.is_some()) else { return truncated };
+    *ethernet = ethernet.swapped();
+    Verdict::Transmit(Reason::ResetSent)
 }
 
 /// With an ACK the reset takes its sequence number from it; without one it acknowledges all that the segment occupies.
 #[inline(always)]
 fn answer(segment: &TcpHeader, payload: u32) -> TcpHeader {
     let acknowledged = segment.flags & TCP_ACK != 0;
-    let data = payload.wrapping_sub(segment.length());
+    // A first fragment may hold less than its header says.
+    let data = payload.saturating_sub(segment.length());
     let flags_length = u32::from(segment.flags & TCP_SYN != 0) + u32::from(segment.flags & TCP_FIN != 0);
     let next = u32::from_be_bytes(segment.sequence).wrapping_add(data).wrapping_add(flags_length);
     TcpHeader {

@@ -1,7 +1,7 @@
 //! Turns a request into the backend that its slot names, without touching any state, when the slot is settled and its owner usable.
 
 use balancer_common::{
-    abi::Host,
+    abi::{Host, Service},
     flow::FlowHash,
     id::BackendRef,
     service::SERVICE_CLIENT_AFFINITY,
@@ -24,18 +24,30 @@ where
     T: Transport + Header,
 {
     let service = request.service;
-    if tags.outer != service.vlan_outer || tags.inner != service.vlan_inner {
-        maps::learn_tags(request.service_id, tags.outer, tags.inner);
-    }
+    learn(service, request.service_id, tags);
     let Some(packet) = frame.view::<Packet<I, T>>(0) else { return Err(Verdict::Drop(Reason::Truncated)) };
     let port = if service.flags & SERVICE_CLIENT_AFFINITY == 0 { packet.transport.source_port() } else { [0; 2] };
     let hash = packet.ip.flow_hash(service.hash_key, port);
-    let Some(slot) = maps::slot(service.table_class, request.service_id, hash) else {
+    look(service, request.service_id, hash)
+}
+
+/// The tags that replies of this service port go back with.
+#[inline(always)]
+pub fn learn(service: &Service, service_id: u32, tags: Tags) {
+    if tags.outer != service.vlan_outer || tags.inner != service.vlan_inner {
+        maps::learn_tags(service_id, tags.outer, tags.inner);
+    }
+}
+
+/// What the slot of a flow says.
+#[inline(always)]
+pub fn look(service: &Service, service_id: u32, hash: FlowHash) -> Result<Selection, Verdict> {
+    let Some(slot) = maps::slot(u32::from(service.table_class), service_id, hash) else {
         return Err(Verdict::Drop(Reason::Internal));
     };
     let backend_id = slot.owner & BackendRef::ID_MAX;
     let Some(backend) = maps::backend(backend_id) else { return Err(Verdict::Drop(Reason::Internal)) };
-    let settled = backend.active == slot.owner && slot.owner != 0 && backend.service == request.service_id;
+    let settled = backend.active == slot.owner && slot.owner != 0 && backend.service == service_id;
     if settled && backend.vni != service.vni {
         return Err(Verdict::Drop(Reason::VniMismatch));
     }

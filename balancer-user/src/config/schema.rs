@@ -14,9 +14,9 @@ use serde::Deserialize;
 
 use super::{
     field::Field,
-    text::{AbsolutePath, FilePath, InterfaceName, Listen, Mac, Name, Reference, Text},
+    text::{AbsolutePath, FilePath, InterfaceName, Listen, Mac, Name, PortRange, Reference, Text},
 };
-use crate::model::{Backend, HashSecret};
+use crate::model::{Backend, Gateway, HashSecret, Project, ServicePort, Sources};
 
 /// Config of a balancer gateway. Several files of one directory are taken together: `hosts` and `projects` add up, `gateway` stands in exactly one of them.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -79,6 +79,13 @@ pub(crate) struct GatewayTable {
     #[serde(default)]
     #[schemars(range(min = 1_024, max = 16_777_216), extend("default" = abi::FLOWS_MAX))]
     pub(crate) flows_max: Field<u32>,
+    /// Most ICMP errors (unreachable, time exceeded, too big) that the gateway makes for one VIP, a second.
+    #[serde(default)]
+    #[schemars(
+        range(min = 1, max = Gateway::ICMP_ERRORS_MAX),
+        extend("default" = Gateway::ICMP_ERRORS_DEFAULT)
+    )]
+    pub(crate) icmp_errors_per_second: Field<u32>,
     /// Directory below a bpffs for the pinned maps and links.
     #[serde(default)]
     #[schemars(extend("default" = "/sys/fs/bpf/balancer"))]
@@ -170,6 +177,13 @@ pub(crate) struct ProjectTable {
     /// The gateway's MAC in the network. 02:bb:00 and the three bytes of the VNI when unset.
     #[serde(default)]
     pub(crate) gateway_mac: Field<Text<Mac>>,
+    /// Most flows a second that its service ports together may have remembered; above it they are placed by hash alone.
+    #[serde(default)]
+    #[schemars(
+        range(min = 1, max = ServicePort::NEW_FLOWS_MAX),
+        extend("default" = Project::NEW_FLOWS_DEFAULT)
+    )]
+    pub(crate) new_flows_per_second: Field<u32>,
     /// The workloads.
     #[serde(default)]
     #[schemars(extend("default" = []))]
@@ -209,23 +223,36 @@ pub(crate) struct ServiceTable {
     /// Ports at those addresses.
     #[schemars(length(min = 1, max = 1_024))]
     pub(crate) ports: Field<Vec<Field<PortTable>>>,
+    /// Prefixes of clients that may use it; the longest prefix of both lists decides. With an empty list everybody may whom
+    /// `deny_sources` does not name.
+    #[serde(default)]
+    #[schemars(length(max = Sources::PREFIXES_MAX), extend("default" = []))]
+    pub(crate) allow_sources: Field<Vec<Field<Text<IpNet>>>>,
+    /// Prefixes of clients that may not.
+    #[serde(default)]
+    #[schemars(length(max = Sources::PREFIXES_MAX), extend("default" = []))]
+    pub(crate) deny_sources: Field<Vec<Field<Text<IpNet>>>>,
     /// Who serves the ports that do not say otherwise. With an empty list clients get a reset or port unreachable.
     #[serde(default)]
     #[schemars(extend("default" = []))]
     pub(crate) backends: Field<Vec<Field<BackendTable>>>,
 }
 
-/// A port of a service.
+/// A port of a service, or a range of ports: `port` or `range` must be given.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "port")]
+#[schemars(rename = "port", extend("oneOf" = [{ "required": ["port"] }, { "required": ["range"] }]))]
 pub(crate) struct PortTable {
     /// Transport protocol.
     pub(crate) protocol: Field<ProtocolWord>,
     /// Port at the VIP.
+    #[serde(default)]
     #[schemars(range(min = 1, max = 65_535))]
     pub(crate) port: Field<u16>,
-    /// Port of the containers. The same as `port` when unset.
+    /// Ports at the VIP, in place of `port`. Packets keep their port; service ports with a `port` come first, and "any" comes last.
+    #[serde(default)]
+    pub(crate) range: Field<Text<PortRange>>,
+    /// Port of the containers. The same as `port` when unset; not with `range`, nor another one with `mode` "dsr".
     #[serde(default)]
     #[schemars(range(min = 1, max = 65_535))]
     pub(crate) container_port: Field<u16>,
@@ -234,10 +261,32 @@ pub(crate) struct PortTable {
     #[serde(default)]
     #[schemars(extend("enum" = abi::TABLE_SIZES))]
     pub(crate) table_size: Field<u32>,
-    /// What decides the backend of a flow.
+    /// How packets are delivered.
     #[serde(default)]
-    #[schemars(extend("default" = "flow"))]
+    #[schemars(extend("default" = "nat"))]
+    pub(crate) mode: Field<ModeWord>,
+    /// What decides the backend of a flow, in short: "flow" is `hash` of client address and port, "client" of the address alone.
+    #[serde(default)]
     pub(crate) affinity: Field<AffinityWord>,
+    /// What the flow hash covers, something of the client at least. Client address and port when neither this nor `affinity` is given.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 3))]
+    pub(crate) hash: Field<Vec<Field<HashWord>>>,
+    /// Prefixes of clients that may use it, in place of the service's list.
+    #[serde(default)]
+    #[schemars(length(max = Sources::PREFIXES_MAX))]
+    pub(crate) allow_sources: Field<Vec<Field<Text<IpNet>>>>,
+    /// Prefixes of clients that may not, in place of the service's list.
+    #[serde(default)]
+    #[schemars(length(max = Sources::PREFIXES_MAX))]
+    pub(crate) deny_sources: Field<Vec<Field<Text<IpNet>>>>,
+    /// Most flows a second that it may have remembered; above it they are placed by hash alone.
+    #[serde(default)]
+    #[schemars(
+        range(min = 1, max = ServicePort::NEW_FLOWS_MAX),
+        extend("default" = ServicePort::NEW_FLOWS_DEFAULT)
+    )]
+    pub(crate) new_flows_per_second: Field<u32>,
     /// Who serves this port, in place of the service's list.
     #[serde(default)]
     pub(crate) backends: Field<Vec<Field<BackendTable>>>,
@@ -263,6 +312,30 @@ pub(crate) enum AffinityWord {
     Flow,
     /// Client address: all flows of a client go to one backend.
     Client,
+}
+
+/// How packets are delivered.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum ModeWord {
+    /// The destination becomes the container's address and port, and the gateway translates the replies.
+    Nat,
+    /// Direct server return: the VIP stays the destination, and the container answers its client by itself.
+    Dsr,
+}
+
+/// A field that the flow hash covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum HashWord {
+    /// The client's address.
+    ClientAddress,
+    /// The client's port.
+    ClientPort,
+    /// The port at the VIP, which differs only within a range.
+    VipPort,
 }
 
 /// A container that serves.

@@ -1,9 +1,10 @@
-//! Turns the text of a config value (address, name, MAC, duration, path, secret) into its type, and says what may stand there.
+//! Turns the text of a config value (address, name, MAC, ports, duration, path, secret) into its type, and says what may stand there.
 
 mod address;
 mod duration;
 mod name;
 mod place;
+mod ports;
 
 use std::borrow::Cow;
 
@@ -14,6 +15,7 @@ pub(crate) use address::{Listen, Mac, is_usable};
 pub(crate) use duration::shown as duration_shown;
 pub(crate) use name::{InterfaceName, Name, Reference};
 pub(crate) use place::{AbsolutePath, FilePath};
+pub(crate) use ports::PortRange;
 
 /// A type that is written as text.
 pub(crate) trait TextFormat: Sized {
@@ -57,7 +59,7 @@ pub(crate) struct Format {
 }
 
 /// Every format; a test compares the list with the schema.
-pub(crate) const FORMATS: [Format; 13] = [
+pub(crate) const FORMATS: [Format; 14] = [
     format_of::<Name>(),
     format_of::<Reference>(),
     format_of::<InterfaceName>(),
@@ -67,6 +69,7 @@ pub(crate) const FORMATS: [Format; 13] = [
     format_of::<ipnet::IpNet>(),
     format_of::<Mac>(),
     format_of::<Listen>(),
+    format_of::<PortRange>(),
     format_of::<std::time::Duration>(),
     format_of::<AbsolutePath>(),
     format_of::<FilePath>(),

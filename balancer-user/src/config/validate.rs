@@ -5,8 +5,11 @@ mod containers;
 mod gateway;
 mod hosts;
 mod names;
+mod ports;
 mod projects;
 mod services;
+mod sources;
+mod taken;
 
 use std::net::IpAddr;
 

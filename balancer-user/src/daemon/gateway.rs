@@ -1,19 +1,25 @@
 //! Turns changes of config, network and time into changes of the maps.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use tokio::sync::watch;
 use tracing::{debug, error, info};
 
-use super::report;
+use super::{
+    path_mtu::{self, PathMtus},
+    report,
+};
 use crate::{
-    datapath::{Attached, Datapath},
+    datapath::{Attached, Datapath, OuterError, SlowPathCounters},
     model::{Desired, NetworkView},
     network::Wanted,
     reconcile::{Reconciler, Wish},
     store::{Loaded, Store},
 };
+
+/// How often errors of the underlay may change the maps.
+const PATH_MTUS_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything the daemon knows and owns.
 pub(super) struct Gateway {
@@ -30,6 +36,11 @@ pub(super) struct Gateway {
     /// Tells `network` which hosts to follow.
     pub(super) wanted: watch::Sender<Wanted>,
     pub(super) started: SystemTime,
+    /// What the underlay says of the way to hosts.
+    pub(super) path_mtus: PathMtus,
+    /// When that came into the maps the last time.
+    pub(super) path_mtus_applied: Option<Instant>,
+    pub(super) slow_path: SlowPathCounters,
 }
 
 impl Gateway {
@@ -56,6 +67,8 @@ impl Gateway {
             return;
         }
         let before = std::mem::replace(&mut self.loaded, loaded);
+        self.path_mtus.keep_only(&self.loaded.desired.hosts);
+        self.view.path_mtus = self.path_mtus.known();
         // Send even when nobody listens any more: `follow` notices that on its own.
         let _nobody = self.wanted.send(wanted(&self.loaded.desired));
         if report("apply the config", self.attach_new().and_then(|()| self.reconcile("config"))).is_none() {
@@ -108,8 +121,40 @@ impl Gateway {
 
     /// Routes or neighbours are not what they were.
     pub(super) fn network_changed(&mut self, view: NetworkView) {
-        self.view = view;
+        self.view = NetworkView { path_mtus: self.path_mtus.known(), ..view };
         report("follow the network", self.reconcile("network"));
+    }
+
+    /// The underlay says that a packet to a host was too big.
+    pub(super) fn outer_error(&mut self, error: &OuterError) {
+        let Some(host) = path_mtu::host_of(error, &self.loaded.desired) else {
+            debug!(?error, "an ICMP error is not about a packet to a host of the config");
+            return;
+        };
+        let (before, now) = (path_mtu::before(host, &self.view), Instant::now());
+        let lowered = self.path_mtus.lower(host.vtep, error.mtu, before, now);
+        // Errors cost their sender little: more of them wait for the next second.
+        let waits = self.path_mtus_applied.is_some_and(|applied| now.duration_since(applied) < PATH_MTUS_EVERY);
+        if lowered && !waits {
+            self.apply_path_mtus(now);
+        }
+    }
+
+    fn apply_path_mtus(&mut self, now: Instant) {
+        let known = self.path_mtus.known();
+        if known == self.view.path_mtus {
+            return;
+        }
+        let before = std::mem::replace(&mut self.view.path_mtus, known);
+        for host in &self.loaded.desired.hosts {
+            let learnt = self.view.path_mtus.get(&host.vtep);
+            if learnt != before.get(&host.vtep) {
+                let mtu = learnt.map(|mtu| u32::from(*mtu)).or_else(|| path_mtu::before(host, &self.view));
+                info!(host = host.name, mtu, learnt = learnt.is_some(), "the path MTU to a host changed");
+            }
+        }
+        self.path_mtus_applied = Some(now);
+        report("follow the path MTUs", self.reconcile("path MTU"));
     }
 
     /// Compares everything with the kernel, in case an event was lost or somebody else wrote a map.
@@ -117,8 +162,11 @@ impl Gateway {
         report("compare the maps with the config", self.reconcile("timer"));
     }
 
-    /// Closes transition windows, settles slots, forgets flows.
+    /// Closes transition windows, settles slots, forgets flows and path MTUs.
     pub(super) fn maintain(&mut self) {
+        let now = Instant::now();
+        self.path_mtus.expire(now);
+        self.apply_path_mtus(now);
         report("settle slots", self.reconciler.maintain(&mut self.datapath).context("maintain the tables"));
     }
 }

@@ -16,11 +16,13 @@ use tracing::{error, info, warn};
 use super::{
     Shared,
     gateway::{Gateway, wanted},
-    lock, status,
+    lock,
+    path_mtu::PathMtus,
+    status,
 };
 use crate::{
     admin,
-    datapath::{Datapath, Options},
+    datapath::{Datapath, Options, OuterError},
     metrics,
     model::{self, Desired, NetworkView},
     network::{self, Network},
@@ -30,11 +32,14 @@ use crate::{
 
 /// How long the first frames wait for the hosts' MACs; after that they take the slow path.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(1);
+/// ICMP errors about outer packets that wait for the gateway's lock; more are lost, routers send them again.
+const OUTER_ERRORS_MAX: usize = 64;
 
 /// A gateway that forwards.
 pub(super) struct Started {
     pub(super) gateway: Shared,
     pub(super) views: watch::Receiver<NetworkView>,
+    pub(super) outer_errors: mpsc::Receiver<OuterError>,
 }
 
 /// Brings the gateway up: maps first, then everything they should say, the program last, so that no frame meets half a config.
@@ -61,23 +66,29 @@ pub(super) async fn run(store: Store, reload_requests: mpsc::Sender<()>) -> anyh
         standing,
         wanted: wanted_sender,
         started: SystemTime::now(),
+        path_mtus: PathMtus::default(),
+        path_mtus_applied: None,
+        slow_path: slow_path.counters(),
     };
     gateway.reconcile("start")?;
     gateway.attach_new()?;
     gateway.reconcile("attached")?;
     super::report("keep the config as the last good one", gateway.keep());
     let gateway = Arc::new(Mutex::new(gateway));
+    let (outer_errors_sender, outer_errors) = mpsc::channel(OUTER_ERRORS_MAX);
+    let running = Arc::clone(&gateway);
+    let run_again = move |frame: &[u8], ifindex| lock(&running).datapath.run_live(frame, ifindex);
     tokio::spawn(async move {
         // The network task lives as long as its handle.
         let _network = network;
-        let Err(ended) = slow_path.run().await;
-        error!(error = %ended, "the slow path ended: frames to unresolved neighbours are lost");
+        let Err(ended) = slow_path.run(run_again, outer_errors_sender).await;
+        error!(error = %ended, "the slow path ended: frames that the datapath cannot finish are lost");
         // Routes are followed all the same.
         std::future::pending::<()>().await;
     });
     serve(&gateway, reload_requests).await?;
     info!("ready");
-    Ok(Started { gateway, views })
+    Ok(Started { gateway, views, outer_errors })
 }
 
 /// The config at the path, else the last good one.

@@ -13,7 +13,7 @@ use crate::{
     datapath::Mode,
     model::{
         self,
-        status::{Backend, Host, Interface, InterfaceMode, MapUse, Maps, Program, ServicePort, Status},
+        status::{Backend, Host, Interface, InterfaceMode, MapUse, Maps, Program, ServicePort, Sources, Status},
         tables::Tables as _,
     },
     reconcile::{BackendPlacement, ServicePlacement},
@@ -32,6 +32,8 @@ pub(super) fn snapshot(gateway: &Gateway) -> Status {
         started_at_unix: gateway.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         service_ports: service_ports(gateway),
         reasons: reasons(gateway),
+        slow_path: gateway.slow_path.read(),
+        cases: cases(gateway),
         hosts: gateway.loaded.desired.hosts.iter().map(|host| host_status(gateway, host)).collect(),
         interfaces: interfaces(gateway),
         program: program(gateway),
@@ -74,6 +76,9 @@ fn service_port(
         vip: port.vip,
         protocol: port.protocol,
         port: port.port,
+        port_last: port.port_last,
+        mode: port.mode,
+        sources: Sources { allow: port.sources.allow.len(), deny: port.sources.deny.len() },
         table_size: balancer_common::abi::TABLE_SIZES[port.table_class],
         table_digest: format!("{:016x}", placement.digest),
         settled: flags & (SERVICE_TRANSITION_TCP | SERVICE_TRANSITION_UDP) == 0,
@@ -111,9 +116,15 @@ fn reasons(gateway: &Gateway) -> BTreeMap<String, u64> {
     counted.unwrap_or_default().into_iter().map(|(reason, frames)| (reason.name().to_owned(), frames)).collect()
 }
 
+fn cases(gateway: &Gateway) -> BTreeMap<String, u64> {
+    let counted = report("read the cases' counters", gateway.datapath.cases().map_err(Into::into));
+    counted.unwrap_or_default().into_iter().map(|(case, frames)| (case.name().to_owned(), frames)).collect()
+}
+
 fn host_status(gateway: &Gateway, host: &model::Host) -> Host {
     let mac = gateway.view.hosts.get(&host.vtep).and_then(|next_hop| next_hop.destination_mac);
-    Host { name: host.name.clone(), vtep: host.vtep, resolved: mac.is_some(), mac }
+    let path_mtu = gateway.view.path_mtus.get(&host.vtep).copied();
+    Host { name: host.name.clone(), vtep: host.vtep, resolved: mac.is_some(), mac, path_mtu }
 }
 
 fn interfaces(gateway: &Gateway) -> Vec<Interface> {
@@ -131,7 +142,9 @@ fn program(gateway: &Gateway) -> Program {
     };
     Program {
         id: status.id,
+        careful_id: status.careful_id,
         verified_instructions: status.verified_instructions.unwrap_or_default(),
+        careful_verified_instructions: status.careful_verified_instructions.unwrap_or_default(),
         jited_bytes: status.jited_bytes,
     }
 }

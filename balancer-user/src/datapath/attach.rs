@@ -57,6 +57,12 @@ impl Datapath {
     /// # Errors
     /// [`DatapathError`]: no such interface, another program is there, or the driver refuses.
     pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<Attached, DatapathError> {
+        let attached = self.attach_program(interface, mode)?;
+        self.forget_old_careful();
+        Ok(attached)
+    }
+
+    fn attach_program(&mut self, interface: &str, mode: XdpMode) -> Result<Attached, DatapathError> {
         let ifindex = index_of(interface)?;
         let path = pins::link_path(&self.options.pin_dir, interface);
         if let Some(standing) = standing_link(&path, ifindex)? {
@@ -105,6 +111,7 @@ impl Datapath {
         let removed = remove_link(&pins::link_path(&self.options.pin_dir, interface))?;
         if removed {
             info!(interface, "detached the XDP program");
+            self.forget_old_careful();
         }
         Ok(removed)
     }
@@ -196,7 +203,7 @@ fn standing_link(path: &Path, ifindex: u32) -> Result<Option<Standing>, Datapath
 }
 
 /// A handle of the link; closing it leaves the pin alone.
-fn open_link(path: &Path) -> Result<FdLink, DatapathError> {
+pub fn open_link(path: &Path) -> Result<FdLink, DatapathError> {
     PinnedLink::from_pin(path)
         .map(FdLink::from)
         .map_err(|error| DatapathError::of(format!("opening the link {}", path.display()), &error))

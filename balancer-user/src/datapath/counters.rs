@@ -4,6 +4,7 @@ use std::io;
 
 use balancer_common::{
     abi::Counters,
+    case::Case,
     id::{BackendId, ServiceId},
     verdict::Reason,
 };
@@ -21,6 +22,18 @@ impl Datapath {
             Ok((*reason, by_cpu.iter().sum()))
         };
         Reason::ALL.iter().map(count).collect()
+    }
+
+    /// How many frames were of each hard case, likewise.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn cases(&self) -> io::Result<Vec<(Case, u64)>> {
+        let count = |case: &Case| {
+            let by_cpu = self.maps.cases.get(&(*case as u32), 0).map_err(|error| io_error(&error))?;
+            Ok((*case, by_cpu.iter().sum()))
+        };
+        Case::ALL.iter().map(count).collect()
     }
 
     /// The counters of service ports, in the order of `ids`.

@@ -2,11 +2,16 @@
 
 use std::path::Path;
 
-use aya::maps::{Array, ArrayOfMaps, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray, xdp::DevMapHash};
+use aya::maps::{
+    Array, ArrayOfMaps, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray, lpm_trie::LpmTrie,
+    xdp::DevMapHash,
+};
 use balancer_common::{
-    abi::{self, Backend, ClientRoutes, Counters, Gateway, Host, Service, Slot},
+    abi::{self, Backend, ClientRoutes, Counters, Gateway, Host, Policy, Service, Slot},
     conntrack::{FlowEntry, FlowKey},
     index::Bucket,
+    range::{RangeKey, ReplyRangeKey},
+    source::SourceKey,
 };
 use tracing::warn;
 
@@ -15,6 +20,7 @@ use super::{
     error::DatapathError,
     mmap::{Plain, Raw, Region},
     pins,
+    tries::TrieKey,
 };
 
 /// A table of flows.
@@ -22,18 +28,26 @@ pub type Flows = HashMap<MapData, Raw<FlowKey>, Raw<FlowEntry>>;
 /// Counters by id.
 pub type CountersByCpu = PerCpuArray<MapData, Raw<Counters>>;
 
-/// All maps but the slow path's ring.
+/// A map that is searched by longest prefix.
+pub type Prefixes<K> = LpmTrie<MapData, <K as TrieKey>::Data, u32>;
+
+/// All maps that the daemon reads or writes, but the slow path's ring.
 pub struct Maps {
     pub gateway: Region<Gateway>,
     pub service_index: Region<Bucket>,
     pub reply_index: Region<Bucket>,
     pub services: Region<Service>,
+    pub policies: Region<Policy>,
+    pub sources: Prefixes<SourceKey>,
+    pub ranges: Prefixes<RangeKey>,
+    pub reply_ranges: Prefixes<ReplyRangeKey>,
     pub backends: Region<Backend>,
     pub hosts: Region<Host>,
     pub client_routes: Region<ClientRoutes>,
     pub tables: [Tables; abi::TABLE_CLASSES],
     pub ports: DevMapHash<MapData>,
     pub reasons: PerCpuArray<MapData, u64>,
+    pub cases: PerCpuArray<MapData, u64>,
     pub service_counters: CountersByCpu,
     pub backend_counters: CountersByCpu,
     pub flows: Flows,
@@ -52,12 +66,17 @@ impl Maps {
             service_index: pins.region(abi::MAP_SERVICE_INDEX, abi::SERVICE_BUCKETS)?,
             reply_index: pins.region(abi::MAP_REPLY_INDEX, abi::REPLY_BUCKETS)?,
             services: pins.region(abi::MAP_SERVICES, abi::SERVICES_MAX)?,
+            policies: pins.region(abi::MAP_POLICIES, abi::POLICIES_MAX)?,
+            sources: pins.typed(abi::MAP_SOURCES)?,
+            ranges: pins.typed(abi::MAP_RANGES)?,
+            reply_ranges: pins.typed(abi::MAP_REPLY_RANGES)?,
             backends: pins.region(abi::MAP_BACKENDS, abi::BACKENDS_MAX)?,
             hosts: pins.region(abi::MAP_HOSTS, abi::HOSTS_MAX)?,
             client_routes: pins.region(abi::MAP_CLIENT_ROUTES, 2)?,
             tables: [pins.tables(0)?, pins.tables(1)?, pins.tables(2)?, pins.tables(3)?, pins.tables(4)?],
             ports: pins.typed(abi::MAP_PORTS)?,
             reasons: pins.typed(abi::MAP_REASONS)?,
+            cases: pins.typed(abi::MAP_CASES)?,
             service_counters: pins.typed(abi::MAP_SERVICE_COUNTERS)?,
             backend_counters: pins.typed(abi::MAP_BACKEND_COUNTERS)?,
             flows: pins.typed(abi::MAP_FLOWS)?,

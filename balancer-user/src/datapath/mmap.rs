@@ -14,8 +14,9 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use balancer_common::{
-    abi::{Backend, ClientRoutes, Counters, Gateway, Host, Service, Slot},
+    abi::{Backend, ClientRoutes, Counters, Gateway, Host, Policy, Service, Slot},
     conntrack::{FlowEntry, FlowKey},
+    fragment::{FragmentEntry, FragmentKey},
     index::Bucket,
 };
 use memmap2::{MmapOptions, MmapRaw};
@@ -138,7 +139,22 @@ macro_rules! plain {
     )*};
 }
 
-plain!(u32, Backend, Bucket, ClientRoutes, Counters, FlowEntry, FlowKey, Gateway, Host, Service, Slot);
+plain!(
+    u32,
+    Backend,
+    Bucket,
+    ClientRoutes,
+    Counters,
+    FlowEntry,
+    FlowKey,
+    FragmentEntry,
+    FragmentKey,
+    Gateway,
+    Host,
+    Policy,
+    Service,
+    Slot
+);
 
 /// A [`Plain`] value in the form that aya's typed maps take.
 #[derive(Clone, Copy)]

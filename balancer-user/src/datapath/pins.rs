@@ -6,7 +6,12 @@ use std::{
 };
 
 use aya::maps::{MapData, MapError};
-use balancer_common::{abi, verdict};
+use balancer_common::{
+    abi, case, fragment,
+    range::{RangeKey, ReplyRangeKey},
+    source::SourceKey,
+    verdict,
+};
 use nix::{
     mount::{MsFlags, mount},
     sys::statfs::{BPF_FS_MAGIC, statfs},
@@ -19,6 +24,8 @@ use super::{error::DatapathError, mmap::Region};
 const BPFFS: &str = "/sys/fs/bpf";
 /// In front of an interface's name in the name of its link's pin.
 const LINK_PREFIX: &str = "link-";
+/// In front of a map's id in the name of the pin of a `CAREFUL`, of which each load has its own.
+const CAREFUL_PREFIX: &str = "CAREFUL-";
 
 /// A map as `balancer_common::abi` describes it.
 pub struct Shape {
@@ -38,10 +45,20 @@ impl Shape {
     const fn flows<K, V>(name: &'static str) -> Self {
         Self { name, key_size: size_of::<K>(), value_size: size_of::<V>(), entries: None }
     }
+
+    const fn trie<K>(name: &'static str, limit: u32) -> Self {
+        Self { name, key_size: size_of::<K>(), value_size: size_of::<u32>(), entries: Some(trie_entries(limit)) }
+    }
 }
 
-/// Every map.
-pub const SHAPES: [Shape; 19] = [
+/// Entries of a map that is searched by longest prefix: while it changes, all that is new stands beside all that was. What
+/// is not used takes no memory (`BPF_F_NO_PREALLOC`).
+pub const fn trie_entries(limit: u32) -> u32 {
+    2 * limit
+}
+
+/// Every map that outlives the process and whose shape can be compared.
+pub const SHAPES: [Shape; 25] = [
     Shape::array::<abi::Gateway>(abi::MAP_GATEWAY, 1),
     Shape::array::<balancer_common::index::Bucket>(abi::MAP_SERVICE_INDEX, abi::SERVICE_BUCKETS),
     Shape::array::<abi::Service>(abi::MAP_SERVICES, abi::SERVICES_MAX),
@@ -50,21 +67,32 @@ pub const SHAPES: [Shape; 19] = [
     Shape::array::<u32>(abi::MAP_TABLES[2], abi::SERVICES_MAX),
     Shape::array::<u32>(abi::MAP_TABLES[3], abi::SERVICES_MAX),
     Shape::array::<u32>(abi::MAP_TABLES[4], abi::SERVICES_MAX),
+    Shape::array::<abi::Policy>(abi::MAP_POLICIES, abi::POLICIES_MAX),
+    Shape::trie::<SourceKey>(abi::MAP_SOURCES, abi::SOURCES_MAX),
+    Shape::trie::<RangeKey>(abi::MAP_RANGES, abi::RANGES_MAX),
+    Shape::trie::<ReplyRangeKey>(abi::MAP_REPLY_RANGES, abi::RANGES_MAX),
     Shape::array::<abi::Backend>(abi::MAP_BACKENDS, abi::BACKENDS_MAX),
     Shape::array::<balancer_common::index::Bucket>(abi::MAP_REPLY_INDEX, abi::REPLY_BUCKETS),
     Shape::array::<abi::Host>(abi::MAP_HOSTS, abi::HOSTS_MAX),
     Shape::array::<abi::ClientRoutes>(abi::MAP_CLIENT_ROUTES, 2),
     Shape::array::<u64>(abi::MAP_REASONS, verdict::REASONS_COUNT),
+    Shape::array::<u64>(abi::MAP_CASES, case::CASES_COUNT),
     Shape::array::<abi::Counters>(abi::MAP_SERVICE_COUNTERS, abi::SERVICES_MAX),
     Shape::array::<abi::Counters>(abi::MAP_BACKEND_COUNTERS, abi::BACKENDS_MAX),
     Shape::flows::<balancer_common::conntrack::FlowKey, balancer_common::conntrack::FlowEntry>(abi::MAP_FLOWS),
     Shape::flows::<balancer_common::conntrack::FlowKey, balancer_common::conntrack::FlowEntry>(abi::MAP_EMBRYOS),
     Shape::flows::<balancer_common::conntrack::ReplyKey, u32>(abi::MAP_REPLY_FLOWS),
+    Shape {
+        name: abi::MAP_FRAGMENTS,
+        key_size: size_of::<fragment::FragmentKey>(),
+        value_size: size_of::<fragment::FragmentEntry>(),
+        entries: Some(abi::FRAGMENTS_MAX),
+    },
     // A device map's value is `bpf_devmap_val`: an interface and a program.
     Shape::array::<u64>(abi::MAP_PORTS, 64),
 ];
 
-/// Names of all maps with a pin.
+/// Names of all maps with a pin, but `CAREFUL`.
 pub fn map_names() -> impl Iterator<Item = &'static str> {
     SHAPES.iter().map(|shape| shape.name).chain([abi::MAP_SLOW_PATH])
 }
@@ -103,24 +131,40 @@ pub fn link_path(pin_dir: &Path, interface: &str) -> PathBuf {
     pin_dir.join(format!("{LINK_PREFIX}{}", interface.replace('.', ":")))
 }
 
+/// Where the `CAREFUL` with this map id is pinned.
+pub fn careful_path(pin_dir: &Path, map_id: u32) -> PathBuf {
+    pin_dir.join(format!("{CAREFUL_PREFIX}{map_id}"))
+}
+
+/// The map ids of every `CAREFUL` that is pinned.
+///
+/// # Errors
+/// As [`linked_interfaces`].
+pub fn careful_ids(pin_dir: &Path) -> io::Result<Vec<u32>> {
+    Ok(behind_prefix(pin_dir, CAREFUL_PREFIX)?.iter().filter_map(|id| id.parse().ok()).collect())
+}
+
 /// The interfaces that have a link pinned, by name.
 ///
 /// # Errors
 /// The file system's; a directory that is not there holds none.
 pub fn linked_interfaces(pin_dir: &Path) -> io::Result<Vec<String>> {
+    Ok(behind_prefix(pin_dir, LINK_PREFIX)?.iter().map(|name| name.replace(':', ".")).collect())
+}
+
+/// What follows a prefix in the names that have it, sorted.
+fn behind_prefix(pin_dir: &Path, prefix: &str) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(pin_dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let mut interfaces = Vec::new();
+    let mut names = Vec::new();
     for entry in entries {
-        if let Some(name) = entry?.file_name().to_string_lossy().strip_prefix(LINK_PREFIX) {
-            interfaces.push(name.replace(':', "."));
-        }
+        names.extend(entry?.file_name().to_string_lossy().strip_prefix(prefix).map(str::to_owned));
     }
-    interfaces.sort();
-    Ok(interfaces)
+    names.sort();
+    Ok(names)
 }
 
 /// Removes the pins of all maps; returns how many there were.
@@ -129,8 +173,9 @@ pub fn linked_interfaces(pin_dir: &Path) -> io::Result<Vec<String>> {
 /// The file system's.
 pub fn remove_maps(pin_dir: &Path) -> io::Result<usize> {
     let mut removed = 0;
-    for name in map_names() {
-        match fs::remove_file(pin_dir.join(name)) {
+    let careful = careful_ids(pin_dir)?.into_iter().map(|id| careful_path(pin_dir, id));
+    for path in map_names().map(|name| pin_dir.join(name)).chain(careful) {
+        match fs::remove_file(path) {
             Ok(()) => removed += 1,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),

@@ -1,19 +1,23 @@
 //! Turns the loaded program into what `status` shows of it, and a crafted frame into what the program makes of it.
 
-use aya::{TestRunOptions, programs::TestRun as _};
+use aya::{TestRunAttrs, TestRunOptions, programs::TestRun as _};
 
 use super::{Datapath, attach::Attached, error::DatapathError, load};
 
-/// What the kernel knows about the program.
+/// What the kernel knows about the programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramStatus {
-    /// Its id.
+    /// Id of the fast program, which interfaces run.
     pub id: u32,
-    /// Instructions that the verifier walked through; none on kernels before 5.16.
+    /// Id of the careful program, which the fast one hands the hard cases to.
+    pub careful_id: u32,
+    /// Instructions that the verifier walked through in both; none on kernels before 5.16.
     pub verified_instructions: Option<u32>,
-    /// Bytes of machine code.
+    /// Those of the careful program.
+    pub careful_verified_instructions: Option<u32>,
+    /// Bytes of machine code of both.
     pub jited_bytes: u32,
-    /// Where it runs.
+    /// Where the fast one runs.
     pub attached: Vec<Attached>,
 }
 
@@ -28,18 +32,26 @@ pub struct TestRun {
 
 /// By how many bytes a frame may grow: VLAN tags, outer headers, and room to notice what must not be.
 const GROWTH_MAX: usize = 256;
+/// Bytes of the longest frame that [`Datapath::run_live`] takes: the kernel wants it in one page of 4096 bytes, with its own
+/// bookkeeping and 256 bytes of headroom in front and a `skb_shared_info` behind (`bpf_prog_test_run_xdp` of
+/// net/bpf/test_run.c). Linux 6.18 takes 3408.
+pub const LIVE_FRAME_MAX: usize = 3_300;
 
 impl Datapath {
-    /// What the kernel knows about the program.
+    /// What the kernel knows about the programs.
     ///
     /// # Errors
-    /// [`DatapathError`]: it is not loaded.
+    /// [`DatapathError`]: they are not loaded.
     pub fn status(&self) -> Result<ProgramStatus, DatapathError> {
-        let info = load::info(load::xdp(&self.ebpf)?)?;
+        let fast = load::info(load::xdp(&self.ebpf)?)?;
+        let careful = load::info(load::careful(&self.ebpf)?)?;
+        let (of_fast, of_careful) = (fast.verified_instruction_count(), careful.verified_instruction_count());
         Ok(ProgramStatus {
-            id: info.id(),
-            verified_instructions: info.verified_instruction_count(),
-            jited_bytes: info.size_jitted(),
+            id: fast.id(),
+            careful_id: careful.id(),
+            verified_instructions: of_fast.zip(of_careful).map(|(fast, careful)| fast + careful),
+            careful_verified_instructions: of_careful,
+            jited_bytes: fast.size_jitted() + careful.size_jitted(),
             attached: self.attached()?,
         })
     }
@@ -63,6 +75,24 @@ impl Datapath {
             .map_err(|error| DatapathError::of("running the XDP program on a frame", &error))?;
         out.truncate(result.data_size_out as usize);
         Ok(TestRun { action: result.return_value, frame: out })
+    }
+
+    /// Runs the program on a frame and does what it decides (`BPF_F_TEST_XDP_LIVE_FRAMES`), as if the frame had just come
+    /// in by an interface of this network namespace.
+    ///
+    /// # Errors
+    /// [`DatapathError`]: the program is not loaded, no such interface, or the frame has less than 14 bytes or more than
+    /// fit one page, about 3400.
+    pub fn run_live(&self, frame: &[u8], ingress_ifindex: u32) -> Result<(), DatapathError> {
+        let context = context(frame.len() as u32, ingress_ifindex);
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: Some(&context),
+            attrs: TestRunAttrs::new().xdp_live_frames(1),
+            ..TestRunOptions::default()
+        };
+        let what = || format!("running the XDP program on a frame of interface {ingress_ifindex}");
+        load::xdp(&self.ebpf)?.test_run(options).map(drop).map_err(|error| DatapathError::of(what(), &error))
     }
 }
 

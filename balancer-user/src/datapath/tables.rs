@@ -7,7 +7,7 @@ use aya::{
     util::nr_cpus,
 };
 use balancer_common::{
-    abi::{Backend, ClientRoutes, Counters, Gateway, Host, NextHop, Service, Slot},
+    abi::{Backend, ClientRoutes, Counters, Gateway, Host, NextHop, Policy, Service, Slot},
     conntrack::{FlowEntry, FlowKey},
     index::{BUCKET_ENTRIES, Bucket},
     service::STATE_FREE,
@@ -36,6 +36,10 @@ const ROUTES_GUARD: Guard = Guard {
     word: word_of(offset_of!(ClientRoutes, exceptions_count)),
     closed: |word| with_half(word, offset_of!(ClientRoutes, exceptions_count), u32::MAX),
 };
+
+/// The words of a policy that are the daemon's to write.
+const POLICY_WORDS: usize = word_of(offset_of!(Policy, spent_until_ns));
+const _: () = assert!(POLICY_WORDS == 3 && word_of(offset_of!(Policy, burst_ns)) == 2);
 
 /// Position of [`Bucket::spilled`].
 const SPILLED_WORD: usize = word_of(offset_of!(Bucket, spilled));
@@ -73,6 +77,21 @@ impl Tables for Datapath {
             (value.vlan_outer, value.vlan_inner) = (old.vlan_outer, old.vlan_inner);
         }
         self.maps.services.write(id, &value, None);
+    }
+
+    fn policies(&self) -> Vec<(u32, Policy)> {
+        (0..).zip(self.maps.policies.read_all()).filter(|(_, policy)| *policy != Policy::default()).collect()
+    }
+
+    fn set_policy(&mut self, id: u32, value: &Policy) {
+        let words: [u64; POLICY_WORDS] = [value.sources, value.interval_ns, value.burst_ns];
+        for (word, bits) in words.into_iter().enumerate() {
+            self.maps.policies.set_word(id, word, bits);
+        }
+    }
+
+    fn free_policy(&mut self, id: u32) {
+        self.maps.policies.write(id, &Policy::default(), None);
     }
 
     fn backends_len(&self) -> u32 {
@@ -221,7 +240,7 @@ fn clear(counters: &mut CountersByCpu, id: u32) -> io::Result<()> {
 }
 
 /// What is not there any more needs no change; the kernel itself removes what is used least, and interfaces that go.
-fn or_absent(result: Result<(), MapError>) -> io::Result<()> {
+pub(super) fn or_absent(result: Result<(), MapError>) -> io::Result<()> {
     match result.map_err(|error| io_error(&error)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),

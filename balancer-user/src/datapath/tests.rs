@@ -3,5 +3,7 @@
 mod lab;
 mod links;
 mod maps;
+mod policies;
 mod running;
+mod slow_path;
 mod stack;

@@ -1,6 +1,6 @@
 //! The table of every metric: its name, what it means, its labels, and how its series are read out of a [`Status`].
 
-use balancer_common::verdict::Reason;
+use balancer_common::{case::Case, verdict::Reason};
 use prometheus::proto::MetricType;
 
 use super::exposition::{Family, Samples};
@@ -102,6 +102,28 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "balancer_cases_total",
+        help: "Frames that were a hard case, whatever became of them; one frame may count under several cases, most count under none.",
+        kind: MetricType::COUNTER,
+        labels: &["case"],
+        collect: |status, samples| {
+            for case in Case::ALL {
+                samples.add(&[case.name()], status.frames_of(*case) as f64);
+            }
+        },
+    },
+    Family {
+        name: "balancer_slow_path_packets_total",
+        help: "Packets that the program handed to the daemon, by what became of them: sent, fragmented (and fragments_sent), held until the first fragment is known and then released, expired or overflowed, too_long to be held, refused by the kernel, malformed, outer_errors about packets to a host.",
+        kind: MetricType::COUNTER,
+        labels: &["result"],
+        collect: |status, samples| {
+            for (result, packets) in status.slow_path.named() {
+                samples.add(&[result], packets as f64);
+            }
+        },
+    },
+    Family {
         name: "balancer_host_resolved",
         help: "1 when route and MAC towards a container host are known, 0 while the kernel is asked for them.",
         kind: MetricType::GAUGE,
@@ -154,7 +176,7 @@ const STATES: [BackendState; 3] = [BackendState::Active, BackendState::Draining,
 
 fn each_port(status: &Status, samples: &mut Samples<'_>, count: fn(&Traffic) -> Ways) {
     for port in &status.service_ports {
-        let (vip, number) = (port.vip.to_string(), port.port.to_string());
+        let (vip, number) = (port.vip.to_string(), port.ports_text());
         for (direction, count) in count(&port.traffic) {
             let labels = [&port.project, &port.service, &vip, port.protocol.name(), &number, direction];
             samples.add(&labels, count as f64);
@@ -181,10 +203,11 @@ fn backend_states(status: &Status, samples: &mut Samples<'_>) {
 
 /// Calls `each` with the labels that name a backend: project, service, VIP, protocol, port, container, host.
 fn each_backend(status: &Status, mut each: impl FnMut(&[&str; 7], &Backend)) {
-    for ServicePort { project, service, vip, protocol, port, backends, .. } in &status.service_ports {
-        let (vip, port) = (vip.to_string(), port.to_string());
+    for port in &status.service_ports {
+        let ServicePort { project, service, protocol, backends, .. } = port;
+        let (vip, ports) = (port.vip.to_string(), port.ports_text());
         for backend in backends {
-            each(&[project, service, &vip, protocol.name(), &port, &backend.container, &backend.host], backend);
+            each(&[project, service, &vip, protocol.name(), &ports, &backend.container, &backend.host], backend);
         }
     }
 }

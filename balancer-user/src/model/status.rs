@@ -6,10 +6,10 @@ mod words;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
-use balancer_common::verdict::Reason;
+use balancer_common::{case::Case, verdict::Reason};
 use serde::{Deserialize, Serialize};
 
-use super::{BackendState, Protocol};
+use super::{BackendState, Mode, Protocol};
 
 /// One snapshot of the gateway. The JSON has the same names; a key that a later version adds is passed over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,10 @@ pub struct Status {
     pub service_ports: Vec<ServicePort>,
     /// Frames by [`Reason::name`]; one that is absent counts 0.
     pub reasons: BTreeMap<String, u64>,
+    /// What the daemon did with the frames that the datapath handed to it.
+    pub slow_path: SlowPath,
+    /// Frames of hard cases by [`Case::name`]; one that is absent counts 0.
+    pub cases: BTreeMap<String, u64>,
     /// Container hosts.
     pub hosts: Vec<Host>,
     /// Interfaces that have the program.
@@ -48,6 +52,12 @@ impl Status {
     pub fn frames(&self, reason: Reason) -> u64 {
         self.reasons.get(reason.name()).copied().unwrap_or(0)
     }
+
+    /// Frames that were of this case.
+    #[must_use]
+    pub fn frames_of(&self, case: Case) -> u64 {
+        self.cases.get(case.name()).copied().unwrap_or(0)
+    }
 }
 
 /// (VIP, protocol, port) and what went through it.
@@ -62,8 +72,15 @@ pub struct ServicePort {
     /// Protocol, `tcp` or `udp`.
     #[serde(with = "words::word")]
     pub protocol: Protocol,
-    /// Port at the VIP.
+    /// Port at the VIP; the first one of a range.
     pub port: u16,
+    /// The last port of a range, else equal to `port`.
+    pub port_last: u16,
+    /// How packets are delivered, `nat` or `dsr`.
+    #[serde(with = "words::word")]
+    pub mode: Mode,
+    /// How many prefixes of clients may use it, and how many may not.
+    pub sources: Sources,
     /// Slots of the table.
     pub table_size: u32,
     /// Digest of the table, the same on every gateway at this generation.
@@ -77,6 +94,27 @@ pub struct ServicePort {
     pub backends: Vec<Backend>,
 }
 
+impl ServicePort {
+    /// Its port or range as the config says it: `80`, `8000-8099` or `any`.
+    #[must_use]
+    pub fn ports_text(&self) -> String {
+        match (self.port, self.port_last) {
+            (0, u16::MAX) => "any".to_owned(),
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        }
+    }
+}
+
+/// Numbers of prefixes in the two lists of sources; with both 0 everybody may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sources {
+    /// Prefixes that may.
+    pub allow: usize,
+    /// Prefixes that may not.
+    pub deny: usize,
+}
+
 /// One backend of one service port and what went through it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Backend {
@@ -86,7 +124,7 @@ pub struct Backend {
     pub host: String,
     /// The container's address.
     pub address: IpAddr,
-    /// The container's port.
+    /// The container's port; 0 behind a range, where packets keep theirs.
     pub port: u16,
     /// Weight in the config.
     pub weight: u32,
@@ -147,6 +185,8 @@ pub struct Host {
     /// MAC of the next hop towards it, written `02:00:00:00:00:01`; none while it is not known.
     #[serde(with = "words::mac")]
     pub mac: Option<[u8; 6]>,
+    /// Bytes of the largest packet to the VTEP, where the underlay said that it is less than config and route say.
+    pub path_mtu: Option<u16>,
 }
 
 impl Host {
@@ -189,14 +229,65 @@ impl InterfaceMode {
     }
 }
 
-/// The loaded program, as the kernel tells it.
+/// What the daemon did with the frames that the datapath handed to it, since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlowPath {
+    /// Whole packets given to the host's stack.
+    pub sent: u64,
+    /// Packets that were cut into fragments.
+    pub fragmented: u64,
+    /// Fragments given to the host's stack.
+    pub fragments_sent: u64,
+    /// Fragments held because they came before their first one.
+    pub held: u64,
+    /// Held fragments that went on once their first one was known.
+    pub released: u64,
+    /// Held fragments dropped because their first one did not come in time.
+    pub expired: u64,
+    /// Fragments dropped because a frame of that length cannot be held.
+    pub too_long: u64,
+    /// Frames dropped because as many wait already as may.
+    pub overflowed: u64,
+    /// Packets that the kernel refused: no route, or no room to send.
+    pub refused: u64,
+    /// Frames that do not hold what the datapath said.
+    pub malformed: u64,
+    /// ICMP errors about packets to a host.
+    pub outer_errors: u64,
+}
+
+impl SlowPath {
+    /// Each with its name.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, u64); 11] {
+        [
+            ("sent", self.sent),
+            ("fragmented", self.fragmented),
+            ("fragments_sent", self.fragments_sent),
+            ("held", self.held),
+            ("released", self.released),
+            ("expired", self.expired),
+            ("too_long", self.too_long),
+            ("overflowed", self.overflowed),
+            ("refused", self.refused),
+            ("malformed", self.malformed),
+            ("outer_errors", self.outer_errors),
+        ]
+    }
+}
+
+/// The loaded programs, as the kernel tells it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
-    /// Kernel id, for `bpftool prog show id`.
+    /// Kernel id of the fast program, for `bpftool prog show id`.
     pub id: u32,
-    /// Instructions that the verifier walked.
+    /// Kernel id of the careful program, which the fast one hands the hard cases to.
+    pub careful_id: u32,
+    /// Instructions that the verifier walked in both.
     pub verified_instructions: u32,
-    /// Bytes of machine code.
+    /// Those of the careful program.
+    pub careful_verified_instructions: u32,
+    /// Bytes of machine code of both.
     pub jited_bytes: u32,
 }
 

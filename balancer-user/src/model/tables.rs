@@ -3,9 +3,11 @@
 use std::io;
 
 use balancer_common::{
-    abi::{Backend, ClientRoutes, Gateway, Host, Service, Slot},
+    abi::{Backend, ClientRoutes, Gateway, Host, Policy, Service, Slot},
     conntrack::{FlowEntry, FlowKey},
     index::Bucket,
+    range::{RangeKey, ReplyRangeKey},
+    source::SourceKey,
 };
 
 /// Which of the two indexes.
@@ -17,8 +19,27 @@ pub enum Index {
     Replies,
 }
 
+/// A map that is searched by longest prefix: `SOURCES`, `RANGES` or `REPLY_RANGES`, told apart by their keys.
+pub trait Trie<K> {
+    /// Every entry, in no order. Takes a system call or two for each.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn prefixes(&self) -> io::Result<Vec<(K, u32)>>;
+    /// Adds an entry, or replaces the value of that very prefix at once.
+    ///
+    /// # Errors
+    /// The kernel's; the map is full.
+    fn put_prefix(&mut self, key: &K, value: u32) -> io::Result<()>;
+    /// Removes an entry; it need not be there.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn remove_prefix(&mut self, key: &K) -> io::Result<()>;
+}
+
 /// Content of all maps. A write is visible to the datapath when the call returns.
-pub trait Tables {
+pub trait Tables: Trie<SourceKey> + Trie<RangeKey> + Trie<ReplyRangeKey> {
     /// The one entry of `GATEWAY`.
     fn gateway(&self) -> Gateway;
     /// Replaces it.
@@ -30,6 +51,14 @@ pub trait Tables {
     fn service(&self, id: u32) -> Service;
     /// Replaces it, but for the learnt VLAN tags when the VIP stays the same. Identity fields only while no index names it.
     fn set_service(&mut self, id: u32, value: &Service);
+
+    /// The policies that are not all zero, which is free: of service ports by id, of projects from `abi::SERVICES_MAX` up to
+    /// `abi::POLICIES_MAX`.
+    fn policies(&self) -> Vec<(u32, Policy)>;
+    /// Replaces it, but for what is spent of its budget.
+    fn set_policy(&mut self, id: u32, value: &Policy);
+    /// Makes all of it zero.
+    fn free_policy(&mut self, id: u32);
 
     /// Number of entries of `BACKENDS`.
     fn backends_len(&self) -> u32;

@@ -19,7 +19,7 @@ pub(super) fn view(facts: &Facts) -> (NetworkView, BTreeSet<NeighbourKey>) {
     }
     let clients_ipv4 = client_routes(facts, &facts.ipv4, &mut needed);
     let clients_ipv6 = client_routes(facts, &facts.ipv6, &mut needed);
-    (NetworkView { hosts, clients_ipv4, clients_ipv6 }, needed)
+    (NetworkView { hosts, clients_ipv4, clients_ipv6, ..NetworkView::default() }, needed)
 }
 
 fn client_routes(facts: &Facts, family: &FamilyRoutes, needed: &mut BTreeSet<NeighbourKey>) -> ClientRoutes {

@@ -1,7 +1,7 @@
 //! Turns the tables into what stands in them now: the entries in use, and the generations that free ids remember.
 
 use balancer_common::{
-    abi::{Backend, Host, Service},
+    abi::{Backend, Host, Policy, Service},
     id::{BackendId, BackendRef, HostId, ServiceId},
     service::{Address, STATE_FREE},
 };
@@ -12,7 +12,9 @@ use crate::model::tables::Tables;
 pub(super) struct Current {
     pub services: Vec<(ServiceId, Service)>,
     pub services_len: u32,
-    /// Sorted by service port, address and port.
+    /// Those that are not zero, what is spent of them aside.
+    pub policies: Vec<(u32, Policy)>,
+    /// Sorted by service port, container address and port.
     pub backends: Vec<Backend>,
     /// The last reference of each backend id, 0 when it was never used.
     pub references: Vec<u32>,
@@ -33,6 +35,7 @@ impl Current {
                 .filter(|(_, service)| service.family != 0)
                 .collect(),
             services_len,
+            policies: tables.policies().into_iter().map(|(id, policy)| (id, unspent(policy))).collect(),
             backends: Vec::new(),
             references: vec![0; tables.backends_len() as usize],
             hosts: (1..hosts_len)
@@ -70,12 +73,17 @@ impl Current {
     }
 }
 
-/// Service port, address and port.
+/// What a policy says but for what the datapath spent of it.
+const fn unspent(policy: Policy) -> Policy {
+    Policy { spent_until_ns: 0, ..policy }
+}
+
+/// Service port, container address and port.
 pub(super) type BackendKey = (u32, Address, [u8; 2]);
 
 /// What makes two entries the same container of the same service port.
 pub(super) fn backend_key(entry: &Backend) -> BackendKey {
-    (entry.service, entry.address, entry.port)
+    (entry.service, entry.container, entry.port)
 }
 
 /// The id of an entry in use, from its own reference.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use balancer_common::{
-    abi::{Backend, Gateway, Host, Service},
+    abi::{Backend, Gateway, Host, Policy, Service},
     id::{HostId, ServiceId},
     service::STATE_DRAINING,
 };
@@ -30,6 +30,9 @@ pub(super) struct Diff {
     /// Entries of wanted service ports and VIPs as they stand.
     pub services_before: HashMap<ServiceId, Service>,
     pub services_removed: Vec<(ServiceId, Service)>,
+    /// Wanted policies that differ from what stands, beside that.
+    pub policies_changed: Vec<(u32, Policy, Policy)>,
+    pub policies_removed: Vec<u32>,
 }
 
 impl Diff {
@@ -48,10 +51,13 @@ impl Diff {
             moved: BTreeMap::new(),
             services_before: HashMap::new(),
             services_removed: Vec::new(),
+            policies_changed: Vec::new(),
+            policies_removed: Vec::new(),
         };
         diff.hosts(current, wanted);
         diff.backends(current, wanted);
         diff.services(current, wanted);
+        diff.policies(current, wanted);
         diff.moved(wanted);
         diff
     }
@@ -93,6 +99,17 @@ impl Diff {
             self.services_before.extend(before.remove_entry(&id));
         }
         self.services_removed.extend(before);
+    }
+
+    fn policies(&mut self, current: &Current, wanted: &Wanted) {
+        let mut before: BTreeMap<u32, Policy> = current.policies.iter().copied().collect();
+        for (id, policy) in &wanted.policies {
+            let known = before.remove(id).unwrap_or_default();
+            if known != *policy {
+                self.policies_changed.push((*id, known, *policy));
+            }
+        }
+        self.policies_removed.extend(before.into_keys());
     }
 
     fn moved(&mut self, wanted: &Wanted) {

@@ -13,6 +13,14 @@ pub enum ReconcileError {
         /// How many fit.
         limit: usize,
     },
+    /// More projects than `POLICIES` has entries for (`abi::PROJECTS_MAX`).
+    #[error("{wanted} projects are wanted, and the map has room for {limit}")]
+    TooManyProjects {
+        /// How many are wanted.
+        wanted: usize,
+        /// How many fit.
+        limit: usize,
+    },
     /// More backends than `BACKENDS` has free entries (`abi::BACKENDS_MAX`).
     #[error(
         "{wanted} backends are wanted, and the map has room for {limit}, less those freed in the last seconds ({withheld})"

@@ -6,7 +6,6 @@ use balancer_common::{
     abi::{Gateway, Service},
     conntrack::{FLOW_CLOSING, FlowEntry, FlowKey},
     flow::FlowHash,
-    service::{FAMILY_IPV4, SERVICE_CLIENT_AFFINITY},
 };
 
 use super::{ReconcileError, error::Step as _};
@@ -29,13 +28,7 @@ pub(super) fn is_live(key: &FlowKey, entry: &FlowEntry, gateway: &Gateway, now_n
 
 /// The slot that the datapath looks at for this flow.
 pub(super) fn slot(key: &FlowKey, service: &Service) -> usize {
-    let port = if service.flags & SERVICE_CLIENT_AFFINITY == 0 { key.client_port } else { [0; 2] };
-    let c = &key.client;
-    let hash = if service.family == FAMILY_IPV4 {
-        FlowHash::ipv4(service.hash_key, [c[12], c[13], c[14], c[15]], port)
-    } else {
-        FlowHash::ipv6(service.hash_key, c, port)
-    };
+    let hash = FlowHash::of(service, &key.client, key.client_port, key.vip_port);
     hash.slot(service.table_class as usize) as usize
 }
 

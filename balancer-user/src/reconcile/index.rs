@@ -31,11 +31,16 @@ impl Key {
     pub fn of_reply(entry: &Backend) -> Self {
         Self {
             vni: entry.vni,
-            address: entry.address,
+            address: entry.container,
             port: entry.port,
             protocol: entry.protocol,
             family: entry.family,
         }
+    }
+
+    /// (VNI, container address) alone: some backend of the container, for fragments that show no port.
+    pub fn of_container(entry: &Backend) -> Self {
+        Self { port: [0; 2], protocol: 0, ..Self::of_reply(entry) }
     }
 
     fn place(&self, index: Index) -> Place {
@@ -94,12 +99,11 @@ pub(super) fn remove_strays(tables: &mut impl Tables, index: Index, is_wanted: i
         }
         for (entry, word) in bucket.entries.into_iter().enumerate().filter(|(_, word)| *word != 0) {
             let id = id_of(word);
-            let stands = || {
-                let key = key_of(tables, index, id)?;
-                let found = locate(tables, index, &key)?;
-                Some(found.id == id && (found.bucket, found.entry) == (position, entry))
-            };
-            if !is_wanted(id) || stands() != Some(true) {
+            let stands = keys_of(tables, index, id).iter().any(|key| {
+                let found = locate(tables, index, key);
+                found.is_some_and(|found| found.id == id && (found.bucket, found.entry) == (position, entry))
+            });
+            if !is_wanted(id) || !stands {
                 clear(tables, index, position, entry);
                 written += 1;
             }
@@ -125,7 +129,7 @@ fn locate(tables: &impl Tables, index: Index, key: &Key) -> Option<Found> {
         let bucket = tables.bucket(index, position);
         let entry = same_tag(&bucket, place)?;
         let id = id_of(bucket.entries[entry]);
-        (key_of(tables, index, id)? == *key).then_some(Found { bucket: position, entry, id })
+        keys_of(tables, index, id).contains(key).then_some(Found { bucket: position, entry, id })
     };
     let home = place.bucket(buckets(index));
     at(home).or_else(|| {
@@ -160,7 +164,7 @@ fn update_spill(tables: &mut impl Tables, index: Index, home: u32) {
     let next = home.wrapping_add(1) & (buckets(index) - 1);
     let bucket = tables.bucket(index, next);
     let is_guest =
-        |id: u32| key_of(tables, index, id).is_some_and(|key| key.place(index).bucket(buckets(index)) == home);
+        |id: u32| keys_of(tables, index, id).iter().any(|key| key.place(index).bucket(buckets(index)) == home);
     let guests = (0..BUCKET_ENTRIES).any(|entry| bucket.entries[entry] != 0 && is_guest(id_of(bucket.entries[entry])));
     if !guests {
         tables.set_spilled(index, home, false);
@@ -178,18 +182,18 @@ const fn id_of(word: u64) -> u32 {
     (word as u32).wrapping_sub(1)
 }
 
-/// The key that an id's own entry holds; none when the entry is free.
-fn key_of(tables: &impl Tables, index: Index, id: u32) -> Option<Key> {
+/// The keys that an id may stand under, from its own entry; none when the entry is free.
+fn keys_of(tables: &impl Tables, index: Index, id: u32) -> Vec<Key> {
     match index {
         Index::Services if id < tables.services_len() => {
             let entry = tables.service(id);
-            (entry.family != 0).then(|| Key::of_service(&entry))
+            if entry.family == 0 { Vec::new() } else { vec![Key::of_service(&entry)] }
         }
         Index::Replies if id < tables.backends_len() => {
             let entry = tables.backend(id);
-            (entry.state != STATE_FREE).then(|| Key::of_reply(&entry))
+            if entry.state == STATE_FREE { Vec::new() } else { vec![Key::of_reply(&entry), Key::of_container(&entry)] }
         }
-        Index::Services | Index::Replies => None,
+        Index::Services | Index::Replies => Vec::new(),
     }
 }
 

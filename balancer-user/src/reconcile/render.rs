@@ -5,18 +5,26 @@ mod backend;
 mod gateway;
 mod host;
 mod id;
+mod policy;
+mod range;
+mod reply;
 mod routes;
 mod service;
+mod sources;
 
 use std::collections::BTreeMap;
 
 use balancer_common::{
-    abi::{Backend, ClientRoutes, Gateway, Host, Service},
+    abi::{Backend, ClientRoutes, Gateway, Host, Policy, Service},
     id::{BackendId, HostId, ServiceId},
-    service::{BACKEND_AMBIGUOUS, STATE_ACTIVE},
+    range::{RangeKey, ReplyRangeKey},
+    service::{GATEWAY_REPLY_RANGES, STATE_ACTIVE},
 };
 
-pub(super) use self::backend::identity;
+pub(super) use self::{
+    backend::identity,
+    sources::{Lists, entries as source_entries},
+};
 use super::{ReconcileError, current::Current, index::Key};
 use crate::model::{Desired, NetworkView};
 
@@ -43,12 +51,20 @@ pub(super) struct Wanted {
     pub vips: Vec<(ServiceId, Service)>,
     /// Who answers under which key, one for each key.
     pub replies: Vec<(Key, BackendId)>,
+    /// Budgets and lists of sources, by position.
+    pub policies: BTreeMap<u32, Policy>,
+    /// The lists of sources.
+    pub lists: Lists,
+    /// Service ports that are ranges.
+    pub ranges: BTreeMap<RangeKey, u32>,
+    /// Backends of such service ports.
+    pub reply_ranges: BTreeMap<ReplyRangeKey, u32>,
 }
 
 impl Wanted {
-    /// All entries of `SERVICES`.
-    pub fn services(&self) -> impl Iterator<Item = (ServiceId, &Service)> {
-        let ports = self.ports.iter().map(|port| (port.id, &port.entry));
+    /// The entries of `SERVICES` that the index names: all but ranges.
+    pub fn indexed(&self) -> impl Iterator<Item = (ServiceId, &Service)> {
+        let ports = self.ports.iter().map(|port| (port.id, &port.entry)).filter(|(_, entry)| !range::is_range(entry));
         ports.chain(self.vips.iter().map(|(id, entry)| (*id, entry)))
     }
 }
@@ -69,41 +85,27 @@ pub(super) struct WantedBackend {
 /// Renders everything. The same inputs give the same content.
 pub(super) fn run(inputs: &Inputs<'_>) -> Result<Wanted, ReconcileError> {
     let hosts = host::render(inputs)?;
-    let service::Rendered { mut ports, vips } = service::render(inputs)?;
+    let projects = policy::projects(inputs)?;
+    let service::Rendered { mut ports, vips } = service::render(inputs, &projects)?;
     backend::render(inputs, &hosts, &mut ports)?;
-    let replies = replies(&mut ports);
+    let reply::Replies { index: replies, ranges: reply_ranges } = reply::render(&mut ports);
     for port in &mut ports {
         finish(port);
     }
+    let (list_ids, lists) = sources::render(&inputs.desired.service_ports);
+    let flags = if reply_ranges.is_empty() { 0 } else { GATEWAY_REPLY_RANGES };
     Ok(Wanted {
-        gateway: gateway::render(inputs),
+        gateway: Gateway { flags, ..gateway::render(inputs) },
         client_routes: [routes::render(&inputs.view.clients_ipv4), routes::render(&inputs.view.clients_ipv6)],
         hosts,
+        policies: policy::render(inputs, (&ports, &vips), &list_ids, &projects),
+        lists,
+        ranges: range::render(&ports, &vips),
+        reply_ranges,
         ports,
         vips,
         replies,
     })
-}
-
-/// Who is found under which reply key; backends that share one are marked ambiguous, and the lowest id stands for them.
-fn replies(ports: &mut [WantedPort]) -> Vec<(Key, BackendId)> {
-    let mut keys: Vec<(Key, BackendId, (usize, usize))> = Vec::new();
-    for (at, port) in ports.iter().enumerate() {
-        for (position, backend) in port.backends.iter().enumerate() {
-            keys.push((Key::of_reply(&backend.entry), super::current::id_of(&backend.entry), (at, position)));
-        }
-    }
-    keys.sort_unstable();
-    let mut replies = Vec::with_capacity(keys.len());
-    for same in keys.chunk_by(|left, right| left.0 == right.0) {
-        replies.push((same[0].0, same[0].1));
-        if same.len() > 1 {
-            for (_, _, (at, position)) in same {
-                ports[*at].backends[*position].entry.flags |= BACKEND_AMBIGUOUS;
-            }
-        }
-    }
-    replies
 }
 
 /// What follows from state and flags: the fast path's word, and the refuge.

@@ -27,6 +27,12 @@ pub struct Report {
     pub slots_changed: usize,
     /// Entries of the two indexes that were written.
     pub index_entries: usize,
+    /// Policies that were written or freed.
+    pub policies_changed: usize,
+    /// Prefixes of sources that were written or removed.
+    pub source_entries: usize,
+    /// Prefixes of port ranges that were written or removed, of service ports and of replies.
+    pub range_entries: usize,
     /// Remembered flows that follow their container to its new entry.
     pub flows_rebound: usize,
     /// Whether gateway, client routes or ports were written.

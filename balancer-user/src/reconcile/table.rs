@@ -4,10 +4,13 @@ use balancer_common::{
     abi::TABLE_SIZES,
     flow::siphash13,
     maglev::{self, Candidate, Cursor, Scratch},
-    service::{STATE_ACTIVE, STATE_DRAINING},
+    service::{SERVICE_CLIENT_AFFINITY, SERVICE_HASH_NO_ADDRESS, SERVICE_HASH_VIP_PORT, STATE_ACTIVE, STATE_DRAINING},
 };
 
 use super::render::{WantedBackend, WantedPort, identity};
+
+/// The flags that decide on which slot a flow falls.
+pub(super) const HASH_FLAGS: u32 = SERVICE_CLIENT_AFFINITY | SERVICE_HASH_NO_ADDRESS | SERVICE_HASH_VIP_PORT;
 
 /// What is remembered of a filled table.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +62,7 @@ pub(super) fn fingerprint(port: &WantedPort) -> u64 {
     bytes.extend_from_slice(&entry.hash_key[0].to_le_bytes());
     bytes.extend_from_slice(&entry.hash_key[1].to_le_bytes());
     bytes.extend_from_slice(&entry.table_class.to_le_bytes());
-    bytes.extend_from_slice(&entry.flags.to_le_bytes());
+    bytes.extend_from_slice(&(entry.flags & HASH_FLAGS).to_le_bytes());
     for backend in sorted(port.backends.iter()) {
         bytes.extend_from_slice(&identity(&backend.entry));
         bytes.extend_from_slice(&backend.weight.to_le_bytes());

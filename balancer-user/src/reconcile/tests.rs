@@ -3,7 +3,9 @@
 mod datapath;
 mod fake;
 mod lab;
+mod policies;
 mod property;
+mod ranges;
 mod rules;
 mod scale;
 mod world;

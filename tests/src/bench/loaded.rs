@@ -2,12 +2,16 @@
 
 use std::{net::IpAddr, time::Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use aya::programs::{ProgramFd, loaded_programs};
-use balancer_user::model::{Desired, Protocol, tables::Tables as _};
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::ProgramFd;
+use balancer_user::{
+    datapath::object,
+    model::{Desired, Protocol, tables::Tables as _},
+};
 
 use super::{
     cases::{Case, Subject, Traffic},
+    stack::{self, STACK_MAX},
     tables,
 };
 use crate::frames::{
@@ -59,7 +63,6 @@ impl Drop for Expedited {
 struct Subjected {
     gateway: Gateway,
     file: ProgramFd,
-    id: u32,
 }
 
 impl Loaded {
@@ -80,17 +83,20 @@ impl Loaded {
     /// # Errors
     /// The kernel's.
     pub fn facts(&self) -> Result<Vec<String>> {
-        for program in loaded_programs() {
-            let Ok(program) = program else { continue };
-            if program.id() == self.few.id {
-                let verified = program.verified_instruction_count().unwrap_or(0);
-                let (translated, jited) = (program.size_translated().unwrap_or(0), program.size_jitted());
-                return Ok(vec![format!(
-                    "program: {verified} instructions verified, {translated} bytes translated, {jited} bytes of machine code"
-                )]);
-            }
-        }
-        bail!("the program is gone")
+        let status = self.few.gateway.datapath.status()?;
+        let verified = status.verified_instructions.unwrap_or(0);
+        let careful = status.careful_verified_instructions.unwrap_or(0);
+        let names = ["balancer", "careful"];
+        let depths = stack::depths(object(), &names)?;
+        let instructions = [verified - careful, careful];
+        let each = names.iter().zip(instructions).zip(depths);
+        let mut facts: Vec<String> = each
+            .map(|((name, instructions), depth)| {
+                format!("program {name}: {instructions} instructions verified, {depth} of {STACK_MAX} bytes of stack")
+            })
+            .collect();
+        facts.push(format!("both: {} bytes of machine code", status.jited_bytes));
+        Ok(facts)
     }
 
     /// Whether the frames of a case come out right, so that a wrong config cannot look fast.
@@ -177,7 +183,7 @@ impl Subjected {
             change(desired);
         })?;
         let id = gateway.datapath.status()?.id;
-        Ok(Self { gateway, file: program_file(id)?, id })
+        Ok(Self { gateway, file: program_file(id)? })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -18,6 +18,7 @@ use balancer_user::{
 use nix::sched::{CloneFlags, unshare};
 
 use super::{
+    clock::Clock,
     programs::{Input, Program, Programs},
     world,
 };
@@ -36,6 +37,10 @@ pub struct Gateway {
     pub ports: Ports,
     /// The config's number.
     pub generation: u64,
+    /// By how much the daemon's clock is ahead, ns.
+    pub ahead_ns: u64,
+    /// By how much budgets fill up more slowly than the config says; 1 unless a test says otherwise before the first change.
+    pub slower: u64,
     programs: Programs,
     pin_dir: PathBuf,
 }
@@ -48,6 +53,9 @@ pub struct Ports {
     /// Towards the hosts.
     pub underlay: u32,
 }
+
+/// Frames counted by reason.
+pub type Reasons = BTreeMap<&'static str, u64>;
 
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +92,18 @@ impl Gateway {
         programs.test(&program_file(datapath.status()?.id)?)?;
         let view = world::view(ports.public, ports.underlay);
         let reconciler = Reconciler::new();
-        let mut gateway = Self { desired, view, datapath, reconciler, ports, programs, generation: 1, pin_dir };
+        let mut gateway = Self {
+            desired,
+            view,
+            datapath,
+            reconciler,
+            ports,
+            programs,
+            generation: 1,
+            ahead_ns: 0,
+            slower: 1,
+            pin_dir,
+        };
         gateway.apply()?;
         Ok(gateway)
     }
@@ -96,7 +115,8 @@ impl Gateway {
     pub fn apply(&mut self) -> Result<Report> {
         let ports = [self.ports.public, self.ports.underlay];
         let wish = Wish { desired: &self.desired, generation: self.generation, view: &self.view, ports: &ports };
-        Ok(self.reconciler.reconcile(&wish, &mut self.datapath)?)
+        let mut tables = Clock { datapath: &mut self.datapath, ahead_ns: self.ahead_ns, slower: self.slower };
+        Ok(self.reconciler.reconcile(&wish, &mut tables)?)
     }
 
     /// What the daemon does every second.
@@ -104,7 +124,26 @@ impl Gateway {
     /// # Errors
     /// The reconciler's.
     pub fn maintain(&mut self) -> Result<Upkeep> {
-        Ok(self.reconciler.maintain(&mut self.datapath)?)
+        let mut tables = Clock { datapath: &mut self.datapath, ahead_ns: self.ahead_ns, slower: self.slower };
+        Ok(self.reconciler.maintain(&mut tables)?)
+    }
+
+    /// What a daemon does that was stopped and started: everything it knows it reads from the pinned maps.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn restart(&mut self) -> Result<Report> {
+        let options = Options { pin_dir: self.pin_dir.clone(), flows_max: self.desired.gateway.flows_max };
+        self.datapath = Datapath::open(&options)?;
+        self.programs.test(&program_file(self.datapath.status()?.id)?)?;
+        self.reconciler = Reconciler::new();
+        self.apply()
+    }
+
+    /// Where its maps are pinned.
+    #[must_use]
+    pub fn pin_dir(&self) -> &Path {
+        &self.pin_dir
     }
 
     /// Runs a client's frame.
@@ -129,21 +168,30 @@ impl Gateway {
     /// As [`from_client`](Gateway::from_client).
     pub fn run(&self, input: Input<'_>) -> Result<Outcome> {
         let before = self.reasons()?;
+        self.run_after(input, &before).map(|(outcome, _)| outcome)
+    }
+
+    /// The same when the counters are known; gives them as they are afterwards.
+    ///
+    /// # Errors
+    /// As [`run`](Gateway::run).
+    pub fn run_after(&self, input: Input<'_>, before: &Reasons) -> Result<(Outcome, Reasons)> {
         let ran = self.programs.run(Program::Poison, input)?;
+        let after = self.reasons()?;
         let mut counted = Vec::new();
-        for (reason, count) in self.reasons()? {
+        for (reason, count) in &after {
             let more = count - before.get(reason).copied().unwrap_or(0);
-            counted.extend((0..more).map(|_| reason));
+            counted.extend((0..more).map(|_| *reason));
         }
         ensure!(counted.len() == 1, "action {}: counted {counted:?}", ran.action);
-        Ok(Outcome { action: ran.action, reason: counted[0], frame: ran.frame })
+        Ok((Outcome { action: ran.action, reason: counted[0], frame: ran.frame }, after))
     }
 
     /// Frames counted by reason.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn reasons(&self) -> Result<BTreeMap<&'static str, u64>> {
+    pub fn reasons(&self) -> Result<Reasons> {
         Ok(self.datapath.reasons()?.into_iter().map(|(reason, count): (Reason, u64)| (reason.name(), count)).collect())
     }
 }

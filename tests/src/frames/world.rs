@@ -7,13 +7,14 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use balancer_common::id::Vni;
 use balancer_user::model::{
-    Affinity, Backend, BackendState, ClientRoutes, Desired, Gateway, HashSecret, Host, NetworkView, NextHop, Project,
-    Protocol, ServicePort, Timeouts, XdpMode,
+    Backend, BackendState, ClientRoutes, Desired, Gateway, HashFields, HashSecret, Host, Mode, NetworkView, NextHop,
+    Project, Protocol, ServicePort, Timeouts, XdpMode,
 };
 
 use super::{
@@ -170,7 +171,13 @@ impl Shape {
     /// A container's answer to a client, in VXLAN from its host; `answer` is what the container sends.
     #[must_use]
     pub fn from_host(self, project: usize, answer: &Packet) -> Packet {
-        let overlay = Overlay {
+        self.host_overlay(project).around(&answer.bytes())
+    }
+
+    /// What its host puts around a container's frame.
+    #[must_use]
+    pub fn host_overlay(self, project: usize) -> Overlay {
+        Overlay {
             macs: [UNDERLAY_MAC, HOST_MAC],
             source: self.host_vtep(),
             destination: self.gateway_vtep(),
@@ -178,8 +185,7 @@ impl Shape {
             port: 51_234,
             vni: VNIS[project],
             flags: 8,
-        };
-        overlay.around(&answer.bytes())
+        }
     }
 
     /// What the client must get for a container's answer: the VIP and `port` as its source.
@@ -194,6 +200,8 @@ impl Shape {
     }
 }
 
+/// A rate that no test comes near.
+pub const UNLIMITED: u32 = 10_000_000;
 /// The projects' VNIs; one with all three bytes in use.
 pub const VNIS: [u32; 2] = [0x00ab_cdef, 200];
 /// The gateway's VTEPs.
@@ -257,7 +265,11 @@ pub fn service_port(
         protocol,
         port,
         table_class: 0,
-        affinity: Affinity::Flow,
+        port_last: port,
+        mode: Mode::Nat,
+        hash: HashFields::FLOW,
+        sources: Arc::default(),
+        new_flows_per_second: UNLIMITED,
         backends,
     }
 }
@@ -293,6 +305,7 @@ fn gateway(pin_dir: PathBuf) -> Gateway {
             udp_idle: Duration::from_secs(120),
         },
         flows_max: 65_536,
+        icmp_errors_per_second: UNLIMITED,
         pin_dir,
         state_dir: PathBuf::from("/nonexistent"),
         admin_socket: PathBuf::from("/nonexistent"),
@@ -315,6 +328,7 @@ fn projects() -> Vec<Project> {
         gateway_ipv4: Some(Ipv4Addr::new(10, 1, 0, 1)),
         gateway_ipv6: Some(Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 1)),
         gateway_mac: gateway_mac(position),
+        new_flows_per_second: UNLIMITED,
     };
     VNIS.iter().enumerate().map(project).collect()
 }
@@ -335,5 +349,5 @@ pub fn view(public: u32, underlay: u32) -> NetworkView {
         exceptions: vec![],
         ask_kernel: false,
     };
-    NetworkView { hosts, clients_ipv4: clients.clone(), clients_ipv6: clients }
+    NetworkView { hosts, clients_ipv4: clients.clone(), clients_ipv6: clients, path_mtus: BTreeMap::new() }
 }

@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, thread};
 use anyhow::Result;
 use balancer_tests::{
     client::{Connection, fetch},
+    conformance::{over, proves},
     load::{self, Connections},
     status, web,
 };
-use xtask::lab::{Lab, Topology};
+use xtask::lab::{Lab, Topology, Underlay};
 
 const CONNECTIONS_PER_VIP: usize = 25;
 const LOAD_SECONDS: u32 = 6;
@@ -50,6 +51,7 @@ fn established_connections_to_other_backends_survive_an_added_and_a_removed_back
         (0..60).map(|_| fetch(&lab.ns("client"), web::vips("blue")[1])).collect::<Result<_>>()?;
     let names: BTreeSet<_> = answers.iter().filter_map(|answer| answer.split_whitespace().next()).collect();
     assert_eq!(names, BTreeSet::from(["blue-web-1", "blue-web-3"]));
+    proves(&[7, 10, 11], over(Underlay::Ipv4));
     Ok(())
 }
 

@@ -3,8 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use balancer_tests::{client::Connection, status, web};
-use xtask::lab::{Balancer, Config, Lab, Topology};
+use balancer_tests::{
+    client::Connection,
+    conformance::{over, proves},
+    status, web,
+};
+use xtask::lab::{Balancer, Config, Lab, Topology, Underlay};
 
 const CONNECTIONS_PER_VIP: usize = 12;
 /// Far below any timeout of TCP: the client learns of a dead backend from a reset, not from silence.
@@ -25,7 +29,9 @@ fn draining_backend_keeps_its_connections_and_gets_no_new_ones() -> Result<()> {
     for new in Connection::open_everywhere(&lab, CONNECTIONS_PER_VIP)? {
         ensure!(new.backend.ends_with("web-2"), "a new connection went to the draining {}", new.backend);
     }
-    old.iter_mut().try_for_each(Connection::still_there)
+    old.iter_mut().try_for_each(Connection::still_there)?;
+    proves(&[9], over(Underlay::Ipv4));
+    Ok(())
 }
 
 #[test]
@@ -51,6 +57,7 @@ fn dead_backend_resets_its_connections_and_moves_no_other() -> Result<()> {
     for new in Connection::open_everywhere(&lab, CONNECTIONS_PER_VIP)? {
         ensure!(new.backend.ends_with("web-2"), "a new connection went to the dead {}", new.backend);
     }
+    proves(&[9], over(Underlay::Ipv4));
     Ok(())
 }
 

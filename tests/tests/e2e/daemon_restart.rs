@@ -5,21 +5,32 @@ use std::{fs, thread, time::Duration};
 use anyhow::Result;
 use balancer_tests::{
     client::{Connection, fetch},
+    conformance::{over, proves},
     load::{self, Connections},
     web,
 };
-use xtask::lab::{Lab, Topology};
+use xtask::lab::{Balancer, Lab, Topology};
 
-const LOAD_SECONDS: u32 = 8;
+const LOAD_SECONDS: u32 = 6;
 
 #[test]
 fn no_request_fails_while_the_daemon_is_killed_and_started_again() -> Result<()> {
-    let lab = Lab::build(Topology::demo())?;
-    let _servers = web::nginx_everywhere(&lab)?;
-    let mut balancer = lab.start_balancer(&web::config(&lab, &["web-1", "web-2"]).to_toml())?;
-    let mut connections = Connection::open_everywhere(&lab, 5)?;
+    for topology in [Topology::demo(), Topology::demo().over_ipv6()] {
+        let underlay = topology.underlay;
+        let lab = Lab::build(topology)?;
+        let _servers = web::nginx_everywhere(&lab)?;
+        let mut balancer = lab.start_balancer(&web::config(&lab, &["web-1", "web-2"]).to_toml())?;
+        let mut connections = Connection::open_everywhere(&lab, 5)?;
+        restart_under_load(&lab, &mut balancer)?;
+        connections.iter_mut().try_for_each(Connection::still_there)?;
+        proves(&[25], over(underlay));
+    }
+    Ok(())
+}
 
-    thread::scope(|scope| -> Result<()> {
+/// Kills the daemon and starts it again while every VIP is being asked.
+fn restart_under_load(lab: &Lab, balancer: &mut Balancer) -> Result<()> {
+    thread::scope(|scope| {
         let targets = [
             ("red", 0, Connections::Renewed),
             ("red", 1, Connections::Kept),
@@ -39,8 +50,7 @@ fn no_request_fails_while_the_daemon_is_killed_and_started_again() -> Result<()>
             assert!(report.failed == 0 && report.succeeded > 0, "{report:?}");
         }
         Ok(())
-    })?;
-    connections.iter_mut().try_for_each(Connection::still_there)
+    })
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use balancer_tests::{server, web};
 use serde_json::Value;
 use xtask::lab::{Lab, Ns, ServiceSpec, Topology};
@@ -38,7 +38,8 @@ fn iperf3_moves_tcp_and_udp_both_ways_through_every_vip() -> Result<()> {
 fn every_way(client: &Ns, vip: &str) -> Result<()> {
     for way in [&[][..], &["-R"]] {
         let report = iperf(client, vip, way)?;
-        let bytes = report["end"]["sum_received"]["bytes"].as_u64().context("a sum of bytes")?;
+        let bytes =
+            report["end"]["sum_received"]["bytes"].as_u64().with_context(|| format!("a sum of bytes in {report}"))?;
         assert!(bytes > 1_000_000, "TCP {way:?} through {vip} moved {bytes} bytes");
         let report = iperf(client, vip, &[&["-u", "-b", "20M"], way].concat())?;
         let lost = report["end"]["sum"]["lost_percent"].as_f64().context("a loss")?;
@@ -52,5 +53,7 @@ fn iperf(client: &Ns, vip: &str, options: &[&str]) -> Result<Value> {
     let port = server::IPERF_PORT.to_string();
     let words = [&["iperf3", "-c", vip, "-p", &port, "-t", "1", "-J"], options].concat();
     let output = client.run_for(Duration::from_secs(15), &words).with_context(|| format!("{words:?}"))?;
-    serde_json::from_slice(&output.stdout).context("iperf3 prints JSON")
+    let report: Value = serde_json::from_slice(&output.stdout).context("iperf3 prints JSON")?;
+    ensure!(report.get("error").is_none(), "{words:?}: {}", report["error"]);
+    Ok(report)
 }

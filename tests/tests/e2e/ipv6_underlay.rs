@@ -4,10 +4,11 @@ use anyhow::Result;
 use balancer_tests::{
     capture::Capture,
     client::{Connection, datagram, fetch},
+    conformance::{over, proves},
     load::{self, Report},
     web,
 };
-use xtask::lab::{Lab, NameServer, ServiceSpec, Topology};
+use xtask::lab::{Lab, NameServer, ServiceSpec, Topology, Underlay};
 
 #[test]
 fn tcp_and_udp_go_through_an_ipv6_underlay_with_valid_checksums() -> Result<()> {
@@ -41,5 +42,6 @@ fn tcp_and_udp_go_through_an_ipv6_underlay_with_valid_checksums() -> Result<()> 
         // RFC 768 forbids 0 over IPv6; of an inner datagram's checksum only the first, the outer one, is meant.
         assert!(!frame[0].starts_with("0x0000"), "an outer checksum is 0");
     }
+    proves(&[12, 14, 15, 23], over(Underlay::Ipv6));
     Ok(())
 }

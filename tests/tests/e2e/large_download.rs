@@ -3,8 +3,11 @@
 use std::{fs, process::Command, thread};
 
 use anyhow::{Context as _, Result};
-use balancer_tests::web;
-use xtask::lab::{Lab, Topology, checked};
+use balancer_tests::{
+    conformance::{over, proves},
+    web,
+};
+use xtask::lab::{Lab, Topology, Underlay, checked};
 
 const FILE_BYTES: &str = "100M";
 
@@ -35,7 +38,9 @@ fn a_100_mb_download_has_an_equal_hash_through_every_vip() -> Result<()> {
             })
         });
         downloads.into_iter().try_for_each(|download| download.join().expect("a download does not panic"))
-    })
+    })?;
+    proves(&[12, 14], over(Underlay::Ipv4));
+    Ok(())
 }
 
 fn first_word(text: &[u8]) -> Result<String> {

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use balancer_tests::{
     client::{Connection, fetch},
+    conformance::{over, proves},
     web,
 };
-use xtask::lab::{Lab, Ns, Topology};
+use xtask::lab::{Lab, Ns, Topology, Underlay};
 
 /// How soon a changed MAC is followed.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(1);
@@ -25,6 +26,7 @@ fn flushed_neighbours_lose_no_request() -> Result<()> {
             assert!(fetch(&lab.ns("client"), vip)?.starts_with(project), "{vip}");
         }
     }
+    proves(&[21], over(Underlay::Ipv4));
     Ok(())
 }
 
@@ -42,6 +44,7 @@ fn a_changed_mac_of_host_or_router_is_followed_within_a_second() -> Result<()> {
         change_mac(&lab.ns("wan"), "gw0", "02:99:00:00:00:fe", &["192.0.2.1", "2001:db8:0:1::1"])?;
         check_followed(&lab, &mut connections)?;
     }
+    proves(&[21], [Underlay::Ipv4, Underlay::Ipv6].into_iter().flat_map(over));
     Ok(())
 }
 

@@ -8,9 +8,10 @@ use std::{
 use anyhow::Result;
 use balancer_tests::{
     client::{connect, datagram, fetch},
+    conformance::{over, proves},
     status, web,
 };
-use xtask::lab::{Lab, NameServer, ServiceSpec, Topology};
+use xtask::lab::{Lab, NameServer, ServiceSpec, Topology, Underlay};
 
 /// Far below any retransmission that would hide a dropped frame.
 const REFUSAL_LIMIT: Duration = Duration::from_millis(500);
@@ -45,5 +46,6 @@ fn without_backends_tcp_and_udp_are_refused_at_once() -> Result<()> {
         assert_eq!(unreachable.kind(), ErrorKind::ConnectionRefused, "UDP to {vip}: {unreachable}");
         assert!(asked.elapsed() < REFUSAL_LIMIT, "{vip} took {:?}", asked.elapsed());
     }
+    proves(&[7], over(Underlay::Ipv4));
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! A VIP answers pings of every size at the gateway; pings to other addresses are the kernel's.
 
 use anyhow::Result;
-use balancer_tests::web;
-use xtask::lab::{Lab, Topology};
+use balancer_tests::{
+    conformance::{over, proves},
+    web,
+};
+use xtask::lab::{Lab, Topology, Underlay};
 
 #[test]
 fn every_vip_and_the_gateway_answer_pings_of_all_sizes() -> Result<()> {
@@ -14,5 +17,6 @@ fn every_vip_and_the_gateway_answer_pings_of_all_sizes() -> Result<()> {
             lab.ns("client").run(["ping", "-c", "3", "-i", "0.01", "-W", "1", "-s", size, address])?;
         }
     }
+    proves(&[1, 2], over(Underlay::Ipv4));
     Ok(())
 }

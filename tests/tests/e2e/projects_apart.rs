@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use balancer_tests::{
     client::{datagram, fetch},
+    conformance::{over, proves},
     web,
 };
-use xtask::lab::{Lab, NameServer, ServiceSpec, Topology};
+use xtask::lab::{Lab, NameServer, ServiceSpec, Topology, Underlay};
 
 #[test]
 fn each_vip_is_answered_by_all_backends_of_its_own_project_only() -> Result<()> {
@@ -40,5 +41,6 @@ fn each_vip_is_answered_by_all_backends_of_its_own_project_only() -> Result<()> 
         }
         assert_eq!((&over_tcp, &over_udp), (&expected, &expected), "{vip}");
     }
+    proves(&[12, 23], over(Underlay::Ipv4));
     Ok(())
 }

@@ -6,9 +6,10 @@ use anyhow::{Context as _, Result, ensure};
 use balancer_tests::{
     capture::{Capture, Frames},
     client::{datagram, fetch},
+    conformance::{over, proves},
     load, web,
 };
-use xtask::lab::{Lab, NameServer, ServiceSpec, Topology, topology::mac_text};
+use xtask::lab::{Lab, NameServer, ServiceSpec, Topology, Underlay, topology::mac_text};
 
 #[test]
 fn vxlan_is_well_formed_and_projects_never_see_each_others_frames() -> Result<()> {
@@ -37,7 +38,9 @@ fn vxlan_is_well_formed_and_projects_never_see_each_others_frames() -> Result<()
 
     frames.check_well_formed()?;
     check_outer_header(&frames)?;
-    check_vnis(&frames, lab.topology())
+    check_vnis(&frames, lab.topology())?;
+    proves(&[15, 23], over(Underlay::Ipv4));
+    Ok(())
 }
 
 /// RFC 7348: the I flag alone, reserved bits 0; the source port is ours to choose, the same for the life of a flow.

@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use balancer_tests::{
+    conformance::{over, proves},
     load::{self, Report},
     server, web,
 };
-use xtask::lab::{Lab, Topology};
+use xtask::lab::{Lab, Topology, Underlay};
 
 const REQUESTS: u32 = 2000;
 /// Of all requests; by chance alone 2 000 flows stray 1 % (one standard deviation).
@@ -33,5 +34,6 @@ fn two_thousand_requests_spread_by_weight_and_none_fails() -> Result<()> {
             );
         }
     }
+    proves(&[6], over(Underlay::Ipv4));
     Ok(())
 }

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    gateway::Gateway,
-    overlay::outer_bytes,
-    packet::Packet,
-    world::{Shape, backend, service_port},
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        gateway::Gateway,
+        overlay::outer_bytes,
+        packet::Packet,
+        world::{Shape, backend, service_port},
+    },
 };
-use balancer_user::model::{Affinity, Backend, Protocol};
+use balancer_user::model::{Backend, HashFields, Protocol};
 
 const PORT: u16 = 90;
 
-fn with_backends(shape: Shape, affinity: Affinity, weights: &[u32]) -> Result<Gateway> {
+fn with_backends(shape: Shape, hash: HashFields, weights: &[u32]) -> Result<Gateway> {
     Gateway::with(|desired| {
         let weighted = |(number, weight): (usize, &u32)| Backend {
             weight: *weight,
@@ -22,7 +25,7 @@ fn with_backends(shape: Shape, affinity: Affinity, weights: &[u32]) -> Result<Ga
         let backends = weights.iter().enumerate().map(weighted).collect();
         let mut service_port = service_port(shape, 0, (Protocol::Tcp, PORT), backends);
         service_port.table_class = 2;
-        service_port.affinity = affinity;
+        service_port.hash = hash;
         desired.service_ports.push(service_port);
     })
 }
@@ -46,7 +49,7 @@ fn twenty_thousand_flows_follow_the_weights_within_a_few_per_cent() -> Result<()
     const FLOWS: u16 = 20_000;
     for shape in [Shape::ALL[0], Shape::ALL[3]] {
         let weights = [1, 2, 3, 4];
-        let gateway = with_backends(shape, Affinity::Flow, &weights)?;
+        let gateway = with_backends(shape, HashFields::FLOW, &weights)?;
         let mut counts = BTreeMap::<u8, u32>::new();
         for number in 0..FLOWS {
             *counts.entry(reached(&gateway, shape, &flow(shape, number))?).or_default() += 1;
@@ -58,13 +61,14 @@ fn twenty_thousand_flows_follow_the_weights_within_a_few_per_cent() -> Result<()
             assert!(off < 0.06, "{shape:?} weight {weight}: {count} flows, {share} expected");
         }
     }
+    proves(&[6], [Shape::ALL[0], Shape::ALL[3]]);
     Ok(())
 }
 
 #[test]
 fn same_flow_always_reaches_the_same_container() -> Result<()> {
     for shape in Shape::ALL {
-        let gateway = with_backends(shape, Affinity::Flow, &[1, 1, 1, 1])?;
+        let gateway = with_backends(shape, HashFields::FLOW, &[1, 1, 1, 1])?;
         for number in 0..100 {
             let mut packet = flow(shape, number);
             let first = reached(&gateway, shape, &packet)?;
@@ -72,17 +76,19 @@ fn same_flow_always_reaches_the_same_container() -> Result<()> {
             assert_eq!(reached(&gateway, shape, &packet)?, first, "{shape:?} {number}");
         }
     }
+    proves(&[6], Shape::ALL);
     Ok(())
 }
 
 #[test]
 fn client_affinity_keeps_all_flows_of_a_client_together() -> Result<()> {
     for shape in Shape::ALL {
-        let gateway = with_backends(shape, Affinity::Client, &[1, 1, 1, 1])?;
+        let gateway = with_backends(shape, HashFields::CLIENT, &[1, 1, 1, 1])?;
         let first = reached(&gateway, shape, &flow(shape, 0))?;
         for number in 1..200 {
             assert_eq!(reached(&gateway, shape, &flow(shape, number))?, first, "{shape:?} {number}");
         }
     }
+    proves(&[9], Shape::ALL);
     Ok(())
 }

@@ -3,12 +3,15 @@
 use std::cell::RefCell;
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    checksums::wrong,
-    gateway::Gateway,
-    packet::{Body, Packet, Tcp, Udp},
-    programs::action,
-    world::Shape,
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        checksums::wrong,
+        gateway::Gateway,
+        packet::{Body, Packet, Tcp, Udp},
+        programs::action,
+        world::Shape,
+    },
 };
 use proptest::{
     prelude::*,
@@ -50,6 +53,7 @@ fn checksums_are_right_both_ways_for_any_packet() -> Result<()> {
         prop_assert_eq!(back.frame, shape.returned(0, &answer, public).bytes());
         Ok(())
     })?;
+    proves(&[14], Shape::ALL);
     Ok(())
 }
 
@@ -70,6 +74,7 @@ fn every_value_of_a_word_keeps_the_checksums_right() -> Result<()> {
             assert_ne!(out.frame[90..92], [0, 0], "{word:#x}");
         }
     }
+    proves(&[14], [Shape::ALL[0]]);
     Ok(())
 }
 
@@ -86,6 +91,7 @@ fn datagram_without_checksum_stays_without_over_ipv4() -> Result<()> {
         let back = gateway.from_host(&shape.from_host(0, &answer).bytes())?;
         assert_eq!(back.frame, shape.returned(0, &answer, 53).bytes(), "{shape:?}");
     }
+    proves(&[14], Shape::ALL.into_iter().filter(|shape| shape.vip_ipv4));
     Ok(())
 }
 
@@ -98,5 +104,6 @@ fn datagram_without_checksum_is_refused_over_ipv6() -> Result<()> {
         let out = gateway.from_client(&packet.bytes())?;
         assert_eq!((out.action, out.reason), (action::DROP, "udp_checksum_missing"), "{shape:?}");
     }
+    proves(&[14], Shape::ALL.into_iter().filter(|shape| !shape.vip_ipv4));
     Ok(())
 }

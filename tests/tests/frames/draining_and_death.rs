@@ -1,12 +1,15 @@
 //! A draining backend keeps its flows and gets no new ones; a dead one's TCP flows are reset and all else goes elsewhere (case 9).
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    gateway::Gateway,
-    overlay::outer_bytes,
-    packet::Packet,
-    programs::action,
-    world::{Shape, backend},
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        gateway::Gateway,
+        overlay::outer_bytes,
+        packet::Packet,
+        programs::action,
+        world::{Shape, backend},
+    },
 };
 use balancer_user::model::BackendState;
 
@@ -67,6 +70,7 @@ fn draining_backend_keeps_existing_flows_and_gets_no_new_ones() -> Result<()> {
             assert_eq!(reached(&gateway, shape, &flow(shape, FLOWS + number, 0x02))?, 2, "{shape:?} new {number}");
         }
     }
+    proves(&[9], Shape::ALL);
     Ok(())
 }
 
@@ -89,6 +93,7 @@ fn dead_backend_s_connections_are_reset_and_new_ones_go_elsewhere() -> Result<()
             assert_eq!(reached(&gateway, shape, &flow(shape, number, 0x10))?, 2, "{shape:?} new {number} goes on");
         }
     }
+    proves(&[9], Shape::ALL);
     Ok(())
 }
 
@@ -101,6 +106,7 @@ fn dead_backend_s_datagrams_go_elsewhere() -> Result<()> {
             assert_eq!(reached(&gateway, shape, &datagram(shape, number))?, 2, "{shape:?} {number}");
         }
     }
+    proves(&[9], Shape::ALL);
     Ok(())
 }
 
@@ -123,6 +129,7 @@ fn flows_that_moved_from_a_dead_backend_stay_when_it_is_back() -> Result<()> {
             .collect::<Result<_>>()?;
         assert!(new.contains(&1), "{shape:?}: the backend that is back gets new flows");
     }
+    proves(&[9, 10], Shape::ALL);
     Ok(())
 }
 
@@ -137,5 +144,6 @@ fn no_usable_backend_left_resets_new_connections() -> Result<()> {
         let out = gateway.from_client(&datagram(shape, 1).bytes())?;
         assert_eq!((out.action, out.reason), (action::TX, "unreachable_sent"), "{shape:?}");
     }
+    proves(&[7, 9], Shape::ALL);
     Ok(())
 }

@@ -1,12 +1,15 @@
 //! ICMP echo to a VIP is answered at the gateway with a right checksum, whatever the payload (case 2).
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    checksums::wrong,
-    gateway::Gateway,
-    packet::{Body, Icmp, Packet},
-    programs::action,
-    world::Shape,
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        checksums::wrong,
+        gateway::Gateway,
+        packet::{Body, Icmp, Packet},
+        programs::action,
+        world::Shape,
+    },
 };
 
 fn request(shape: Shape, payload: Vec<u8>) -> Packet {
@@ -52,6 +55,7 @@ fn payloads_of_every_length_come_back() -> Result<()> {
             check(&gateway, &request(shape, (0..length).map(|byte| byte as u8).collect()))?;
         }
     }
+    proves(&[2], Shape::ALL);
     Ok(())
 }
 
@@ -63,6 +67,7 @@ fn checksum_is_right_for_every_value_of_a_word() -> Result<()> {
             check(&gateway, &request(shape, word.to_be_bytes().to_vec()))?;
         }
     }
+    proves(&[2], [Shape::ALL[0], Shape::ALL[2]]);
     Ok(())
 }
 
@@ -74,6 +79,7 @@ fn answer_leaves_with_the_tags_of_the_request() -> Result<()> {
             check(&gateway, &Packet { tags, ..request(shape, vec![1; 56]) })?;
         }
     }
+    proves(&[2, 3], Shape::ALL);
     Ok(())
 }
 
@@ -85,6 +91,7 @@ fn ip_length_beyond_the_frame_is_dropped() -> Result<()> {
         let out = gateway.from_client(&frame[..frame.len() - 1])?;
         assert_eq!((out.action, out.reason), (action::DROP, "truncated"), "{shape:?}");
     }
+    proves(&[4], Shape::ALL);
     Ok(())
 }
 
@@ -95,5 +102,6 @@ fn padding_is_not_answered_back() -> Result<()> {
     let out = gateway.from_client(&request.padded())?;
     assert_eq!((out.action, out.reason), (action::TX, "echo_answered"));
     assert_eq!(out.frame, answer(&request).bytes());
+    proves(&[4], [Shape::ALL[0]]);
     Ok(())
 }

@@ -1,13 +1,16 @@
 //! TTL and hop limit count down, and where they end the client is told (case 13).
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    checksums::wrong,
-    gateway::Gateway,
-    overlay::outer_port,
-    packet::{Body, Icmp, Packet},
-    programs::action,
-    world::Shape,
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        checksums::wrong,
+        gateway::Gateway,
+        overlay::outer_port,
+        packet::{Body, Icmp, Packet},
+        programs::action,
+        world::Shape,
+    },
 };
 
 /// What the gateway must tell the client about a packet whose TTL ended.
@@ -36,6 +39,7 @@ fn every_ttl_counts_down_by_one() -> Result<()> {
             assert_eq!(out.frame, overlay.around(&delivered.bytes()).bytes(), "{shape:?} {ttl}");
         }
     }
+    proves(&[13], Shape::ALL);
     Ok(())
 }
 
@@ -55,6 +59,7 @@ fn last_hop_is_answered_with_time_exceeded() -> Result<()> {
             }
         }
     }
+    proves(&[13], Shape::ALL);
     Ok(())
 }
 
@@ -66,6 +71,7 @@ fn padding_is_not_quoted() -> Result<()> {
     let out = gateway.from_client(&packet.padded())?;
     assert_eq!(out.frame, time_exceeded(Shape::ALL[0], &packet).bytes());
     assert_eq!(wrong(&out.frame), Vec::<String>::new());
+    proves(&[4], [Shape::ALL[0]]);
     Ok(())
 }
 
@@ -77,6 +83,7 @@ fn packet_whose_ip_length_exceeds_the_frame_is_dropped_and_not_quoted() -> Resul
         let out = gateway.from_client(&frame[..frame.len() - 3])?;
         assert_eq!((out.action, out.reason), (action::DROP, "truncated"), "{shape:?}");
     }
+    proves(&[4], Shape::ALL);
     Ok(())
 }
 
@@ -89,5 +96,6 @@ fn reply_whose_ttl_ends_is_dropped_by_name() -> Result<()> {
         let out = gateway.from_host(&shape.from_host(0, &answer).bytes())?;
         assert_eq!((out.action, out.reason), (action::DROP, "reply_ttl"), "{shape:?}");
     }
+    proves(&[13], Shape::ALL);
     Ok(())
 }

@@ -1,13 +1,16 @@
 //! A client's packet reaches the container rewritten, inside VXLAN, and nothing else about it changes (case 12).
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    checksums::wrong,
-    gateway::Gateway,
-    overlay::outer_port,
-    packet::Packet,
-    programs::{Input, action},
-    world::Shape,
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        checksums::wrong,
+        gateway::Gateway,
+        overlay::outer_port,
+        packet::Packet,
+        programs::{Input, action},
+        world::Shape,
+    },
 };
 
 /// The frame that a host must get for a client's packet, given the one it got.
@@ -29,6 +32,7 @@ fn client_s_packets_reach_the_container_byte_for_byte() -> Result<()> {
             }
         }
     }
+    proves(&[12, 15], Shape::ALL);
     Ok(())
 }
 
@@ -39,6 +43,7 @@ fn frame_that_leaves_where_it_came_in_is_transmitted() -> Result<()> {
         let out = gateway.from_host(&shape.segment(0).bytes())?;
         assert_eq!((out.action, out.reason), (action::TX, "forwarded"), "{shape:?}");
     }
+    proves(&[15], Shape::ALL);
     Ok(())
 }
 
@@ -57,6 +62,7 @@ fn settled_slot_remembers_nothing_of_any_flow() -> Result<()> {
         }
     }
     assert_eq!(gateway.datapath.flows()?, vec![]);
+    proves(&[10], Shape::ALL);
     Ok(())
 }
 
@@ -71,6 +77,7 @@ fn unresolved_host_s_frames_go_to_the_slow_path() -> Result<()> {
         let out = gateway.from_client(&shape.segment(0).bytes())?;
         assert_eq!((out.action, out.reason), (action::DROP, "slow_path"), "{shape:?}");
     }
+    proves(&[21], Shape::ALL);
     Ok(())
 }
 
@@ -84,5 +91,6 @@ fn way_by_an_interface_that_is_not_attached_is_dropped_by_name() -> Result<()> {
     let frame = Shape::ALL[0].segment(0).bytes();
     let out = gateway.run(Input { frame: &frame, ingress: gateway.ports.public, linear: frame.len() })?;
     assert_eq!((out.action, out.reason), (action::DROP, "port_unknown"));
+    proves(&[21], [Shape::ALL[0]]);
     Ok(())
 }

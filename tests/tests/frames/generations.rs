@@ -2,12 +2,15 @@
 
 use anyhow::Result;
 use balancer_common::{abi::Slot, id::BackendRef};
-use balancer_tests::frames::{
-    gateway::Gateway,
-    overlay::outer_port,
-    packet::Packet,
-    programs::action,
-    world::{Shape, VNIS, backend},
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        gateway::Gateway,
+        overlay::outer_port,
+        packet::Packet,
+        programs::action,
+        world::{Shape, VNIS, backend},
+    },
 };
 use balancer_user::model::{Protocol, tables::Tables as _};
 
@@ -65,6 +68,7 @@ fn slot_that_names_another_project_s_backend_delivers_nothing_there() -> Result<
             }
         }
     }
+    proves(&[8, 23], Shape::ALL);
     Ok(())
 }
 
@@ -78,6 +82,7 @@ fn slot_of_another_generation_delivers_nothing_to_a_stranger() -> Result<()> {
         fill(&mut gateway, red, Slot { owner: other, previous: other })?;
         check_delivery(&gateway, shape, &shape.segment(0))?;
     }
+    proves(&[8], Shape::ALL);
     Ok(())
 }
 
@@ -111,5 +116,6 @@ fn removed_and_added_backends_never_take_over_each_other_s_flows() -> Result<()>
             }
         }
     }
+    proves(&[8], Shape::ALL);
     Ok(())
 }

@@ -1,12 +1,15 @@
 //! Lengths come from the IP header: padding is cut off, a frame that holds less is dropped (case 4).
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    gateway::Gateway,
-    overlay::outer_port,
-    packet::{Body, Packet, Udp},
-    programs::action,
-    world::Shape,
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        gateway::Gateway,
+        overlay::outer_port,
+        packet::{Body, Udp},
+        programs::action,
+        world::Shape,
+    },
 };
 
 #[test]
@@ -27,6 +30,7 @@ fn padding_is_cut_off_before_encapsulation() -> Result<()> {
             }
         }
     }
+    proves(&[4], Shape::ALL);
     Ok(())
 }
 
@@ -41,6 +45,7 @@ fn padding_of_a_reply_is_cut_off_too() -> Result<()> {
         assert_eq!((out.action, out.reason), (action::REDIRECT, "replied"), "{shape:?}");
         assert_eq!(out.frame, shape.returned(0, &answer, 80).bytes(), "{shape:?}");
     }
+    proves(&[4], Shape::ALL);
     Ok(())
 }
 
@@ -57,6 +62,7 @@ fn packet_for_a_vip_cut_off_anywhere_is_dropped() -> Result<()> {
             }
         }
     }
+    proves(&[4], Shape::ALL);
     Ok(())
 }
 
@@ -74,6 +80,7 @@ fn reply_cut_off_anywhere_is_never_sent_on() -> Result<()> {
             }
         }
     }
+    proves(&[4], Shape::ALL);
     Ok(())
 }
 
@@ -95,6 +102,7 @@ fn headers_that_contradict_themselves_are_dropped_by_name() -> Result<()> {
             assert_eq!((out.action, out.reason), (action::DROP, "malformed"), "{shape:?} UDP length {length}");
         }
     }
+    proves(&[4], Shape::ALL);
     Ok(())
 }
 
@@ -113,20 +121,6 @@ fn ip_length_smaller_than_its_headers_is_dropped() -> Result<()> {
         let out = gateway.from_client(&frame)?;
         assert_eq!(out.action, action::DROP, "payload length {length}: {}", out.reason);
     }
-    Ok(())
-}
-
-#[test]
-fn packet_larger_than_the_way_to_the_host_is_dropped_by_name() -> Result<()> {
-    let gateway = Gateway::start()?;
-    for shape in Shape::ALL {
-        let headers = if shape.vip_ipv4 { 40 } else { 60 };
-        for (more, reason) in [(0, "forwarded"), (1, "too_big")] {
-            let mut packet = shape.segment(0);
-            packet.tcp().payload = vec![3; usize::from(shape.inner_mtu()) - headers + more];
-            let out = gateway.from_client(&Packet { ..packet }.bytes())?;
-            assert_eq!(out.reason, reason, "{shape:?} {more}");
-        }
-    }
+    proves(&[4], [Shape::ALL[0], Shape::ALL[2]]);
     Ok(())
 }

@@ -1,12 +1,15 @@
 //! A SYN's and a SYN-ACK's MSS are lowered to what fits with the encapsulation, wherever the option stands (case 17).
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    checksums::wrong,
-    gateway::Gateway,
-    overlay::outer_port,
-    packet::{Packet, Tcp},
-    world::Shape,
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        checksums::wrong,
+        gateway::Gateway,
+        overlay::outer_port,
+        packet::{Packet, Tcp},
+        world::Shape,
+    },
 };
 
 /// Options of a SYN, and where in them the MSS value stands.
@@ -55,6 +58,7 @@ fn syn_s_mss_is_lowered_wherever_it_stands() -> Result<()> {
             }
         }
     }
+    proves(&[17], Shape::ALL);
     Ok(())
 }
 
@@ -75,6 +79,7 @@ fn syn_ack_s_mss_is_lowered_on_the_way_back() -> Result<()> {
             }
         }
     }
+    proves(&[17], Shape::ALL);
     Ok(())
 }
 
@@ -95,6 +100,7 @@ fn options_without_an_mss_stay_as_they_are() -> Result<()> {
             check_forward(&gateway, shape, (&syn(shape, options.clone()), options))?;
         }
     }
+    proves(&[17], Shape::ALL);
     Ok(())
 }
 
@@ -106,6 +112,7 @@ fn segment_that_is_no_syn_keeps_its_options() -> Result<()> {
         packet.tcp().flags = 0x10;
         check_forward(&gateway, shape, (&packet, vec![2, 4, 255, 255]))?;
     }
+    proves(&[17], Shape::ALL);
     Ok(())
 }
 
@@ -119,5 +126,6 @@ fn payload_of_a_syn_that_looks_like_an_mss_is_never_touched() -> Result<()> {
             check_forward(&gateway, shape, (&packet, options))?;
         }
     }
+    proves(&[17], Shape::ALL);
     Ok(())
 }

@@ -1,11 +1,14 @@
 //! A service port without a usable backend tells its clients at once: RST, or ICMP port unreachable (case 7).
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    gateway::{Gateway, Outcome},
-    packet::{Body, Icmp, Packet, Tcp},
-    programs::action,
-    world::Shape,
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        gateway::{Gateway, Outcome},
+        packet::{Body, Icmp, Packet, Tcp},
+        programs::action,
+        world::Shape,
+    },
 };
 
 /// A client's segment to the port without backends, with this sequence number, acknowledgment, flags and payload.
@@ -68,6 +71,7 @@ fn tcp_is_reset_with_the_right_numbers() -> Result<()> {
             check(&gateway.from_client(&packet.bytes())?, "reset_sent", &reset(&packet, numbers, answer));
         }
     }
+    proves(&[7], Shape::ALL);
     Ok(())
 }
 
@@ -80,6 +84,7 @@ fn syn_with_options_and_tags_is_reset_without_options_with_its_tags() -> Result<
         packet.tcp().options = vec![2, 4, 5, 180, 1, 1, 1, 0];
         check(&gateway.from_client(&packet.bytes())?, "reset_sent", &reset(&packet, (0, 8), 0x14));
     }
+    proves(&[3, 7], Shape::ALL);
     Ok(())
 }
 
@@ -90,6 +95,7 @@ fn reset_is_never_answered_with_a_reset() -> Result<()> {
         let out = gateway.from_client(&segment(shape, (1, 2), 0x14, b"").bytes())?;
         assert_eq!((out.action, out.reason), (action::DROP, "no_backend"), "{shape:?}");
     }
+    proves(&[7], Shape::ALL);
     Ok(())
 }
 
@@ -109,6 +115,7 @@ fn datagram_is_answered_with_port_unreachable_that_quotes_it() -> Result<()> {
             check(&gateway.from_client(&packet.bytes())?, "unreachable_sent", &expected);
         }
     }
+    proves(&[7], Shape::ALL);
     Ok(())
 }
 
@@ -126,5 +133,6 @@ fn last_backend_s_removal_ends_its_flows_at_once() -> Result<()> {
         check(&out, "reset_sent", &reset(&packet, (acknowledgment, 0), 0x04));
         assert_eq!(gateway.from_client(&shape.datagram(0).bytes())?.reason, "unreachable_sent");
     }
+    proves(&[7], Shape::ALL);
     Ok(())
 }

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    checksums::wrong,
-    gateway::Gateway,
-    overlay::outer_port,
-    packet::{Body, Packet, Udp},
-    world::Shape,
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        checksums::wrong,
+        gateway::Gateway,
+        overlay::outer_port,
+        packet::{Body, Packet, Udp},
+        world::Shape,
+    },
 };
 
 #[test]
@@ -30,6 +33,7 @@ fn source_port_is_dynamic_and_constant_for_a_flow() -> Result<()> {
         }
         assert!(seen.len() > 280, "{} ports for 300 flows", seen.len());
     }
+    proves(&[15], Shape::ALL);
     Ok(())
 }
 
@@ -45,6 +49,7 @@ fn traffic_class_is_copied_outside_with_its_ecn_bits() -> Result<()> {
             assert_eq!(out.frame, overlay.around(&delivered.bytes()).bytes(), "{shape:?} {traffic_class:#x}");
         }
     }
+    proves(&[15], Shape::ALL);
     Ok(())
 }
 
@@ -61,5 +66,6 @@ fn outer_checksum_over_ipv6_is_valid_for_datagrams_without_checksum() -> Result<
         assert_eq!(out.frame, overlay.around(&delivered.bytes()).bytes(), "{length} bytes");
         assert_eq!(wrong(&out.frame), Vec::<String>::new(), "{length} bytes");
     }
+    proves(&[14, 15], [Shape::ALL[1]]);
     Ok(())
 }

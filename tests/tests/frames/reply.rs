@@ -1,12 +1,15 @@
 //! A container's reply is translated back to the VIP without any state (case 12).
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    checksums::wrong,
-    gateway::Gateway,
-    packet::Packet,
-    programs::action,
-    world::{Shape, backend, service_port},
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        checksums::wrong,
+        gateway::Gateway,
+        packet::Packet,
+        programs::action,
+        world::{Shape, backend, service_port},
+    },
 };
 use balancer_user::model::Protocol;
 
@@ -24,6 +27,7 @@ fn replies_reach_the_client_byte_for_byte_from_either_project() -> Result<()> {
             }
         }
     }
+    proves(&[12, 23], Shape::ALL);
     Ok(())
 }
 
@@ -49,6 +53,7 @@ fn container_port_that_two_service_ports_publish_is_told_apart_by_its_flows() ->
             assert_eq!(out.frame, shape.returned(0, &answer, public).bytes(), "{shape:?} {public}");
         }
     }
+    proves(&[12], Shape::ALL);
     Ok(())
 }
 
@@ -84,6 +89,7 @@ fn congestion_marks_outside_move_inside_or_drop() -> Result<()> {
             assert_eq!(out.frame, expected.bytes(), "{shape:?} inner {inner} outer {outer}");
         }
     }
+    proves(&[15], Shape::ALL);
     Ok(())
 }
 
@@ -99,5 +105,6 @@ fn client_without_a_known_next_hop_is_left_to_the_kernel_s_routes() -> Result<()
         assert_eq!(out.action, action::DROP, "{shape:?}: {}", out.reason);
         assert!(matches!(out.reason, "no_route" | "slow_path"), "{shape:?}: {}", out.reason);
     }
+    proves(&[21], Shape::ALL);
     Ok(())
 }

@@ -1,11 +1,14 @@
 //! What comes in VXLAN and is no reply stays the kernel's, and a reply from the wrong place is dropped (cases 8, 22, 23).
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    gateway::{Gateway, Outcome},
-    packet::Packet,
-    programs::action,
-    world::Shape,
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        gateway::{Gateway, Outcome},
+        packet::Packet,
+        programs::action,
+        world::Shape,
+    },
 };
 
 fn answer(shape: Shape) -> Packet {
@@ -25,6 +28,7 @@ fn traffic_for_the_gateway_s_own_address_passes_untouched() -> Result<()> {
         let frame = shape.from_host(0, &to_gateway).bytes();
         passed(&gateway.from_host(&frame)?, &frame, ("overlay_for_gateway", "probe reply"));
     }
+    proves(&[22], Shape::ALL);
     Ok(())
 }
 
@@ -46,6 +50,7 @@ fn overlay_that_is_no_reply_passes_untouched() -> Result<()> {
         arp[ethertype..ethertype + 2].copy_from_slice(&[0x08, 0x06]);
         passed(&gateway.from_host(&arp)?, &arp, ("overlay_not_reply", "ARP"));
     }
+    proves(&[22], Shape::ALL);
     Ok(())
 }
 
@@ -60,6 +65,7 @@ fn unknown_vni_and_missing_flag_pass_untouched() -> Result<()> {
             passed(&gateway.from_host(&frame)?, &frame, ("overlay_not_reply", what));
         }
     }
+    proves(&[22], Shape::ALL);
     Ok(())
 }
 
@@ -71,6 +77,7 @@ fn other_project_s_vni_never_leads_to_this_project_s_vip() -> Result<()> {
         let frame = shape.from_host(1, &answer(shape)).bytes();
         passed(&gateway.from_host(&frame)?, &frame, ("overlay_not_reply", "other project"));
     }
+    proves(&[23], Shape::ALL);
     Ok(())
 }
 
@@ -83,5 +90,6 @@ fn reply_from_another_vtep_is_dropped_by_name() -> Result<()> {
         let out = gateway.from_host(&frame)?;
         assert_eq!((out.action, out.reason), (action::DROP, "vtep_mismatch"), "{shape:?}");
     }
+    proves(&[23], Shape::ALL);
     Ok(())
 }

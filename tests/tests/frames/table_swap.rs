@@ -1,11 +1,14 @@
 //! A changed table moves new flows only: established ones keep their container (cases 7, 10, 11).
 
 use anyhow::Result;
-use balancer_tests::frames::{
-    gateway::Gateway,
-    overlay::outer_bytes,
-    packet::Packet,
-    world::{Shape, backend},
+use balancer_tests::{
+    conformance::proves,
+    frames::{
+        gateway::Gateway,
+        overlay::outer_bytes,
+        packet::Packet,
+        world::{Shape, backend},
+    },
 };
 use balancer_user::model::{Backend, Protocol, ServicePort, tables::Tables as _};
 
@@ -70,6 +73,7 @@ fn established_flows_keep_their_container_when_backends_are_added_and_removed() 
             }
         }
     }
+    proves(&[7, 10, 11], Shape::ALL);
     Ok(())
 }
 
@@ -87,6 +91,7 @@ fn new_flows_use_the_new_table_at_once() -> Result<()> {
         }
         assert_eq!(seen.len(), 4, "{shape:?}");
     }
+    proves(&[7], Shape::ALL);
     Ok(())
 }
 

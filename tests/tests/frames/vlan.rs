@@ -1,7 +1,10 @@
 //! Tagged frames are balanced like untagged ones, and replies leave with the tags that clients come with (case 3).
 
 use anyhow::Result;
-use balancer_tests::frames::{gateway::Gateway, overlay::outer_port, packet::Packet, programs::action, world::Shape};
+use balancer_tests::{
+    conformance::proves,
+    frames::{gateway::Gateway, overlay::outer_port, packet::Packet, programs::action, world::Shape},
+};
 
 #[test]
 fn tags_are_taken_off_and_put_on_again() -> Result<()> {
@@ -25,5 +28,6 @@ fn tags_are_taken_off_and_put_on_again() -> Result<()> {
             }
         }
     }
+    proves(&[3], Shape::ALL);
     Ok(())
 }

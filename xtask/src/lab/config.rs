@@ -36,12 +36,19 @@ pub struct ServiceSpec {
     pub name: String,
     /// Its VIPs.
     pub vips: Vec<String>,
-    /// Its ports: protocol, port at the VIP, port of the container.
-    pub ports: Vec<(&'static str, u16, u16)>,
+    /// Its ports.
+    pub ports: Vec<PortSpec>,
     /// Its backends.
     pub backends: Vec<BackendSpec>,
-    /// Further lines of the service's table.
-    pub lines: Vec<String>,
+}
+
+/// A port of a service, or a range of ports.
+#[derive(Clone, Debug)]
+pub struct PortSpec {
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+    /// Every other key with its value, such as `port = 80` or `mode = "dsr"`.
+    pub keys: Vec<String>,
 }
 
 /// A backend of a service.
@@ -131,27 +138,44 @@ impl ServiceSpec {
     #[must_use]
     pub fn new(project: &str, name: &str, vips: &[&str]) -> Self {
         let vips = vips.iter().map(ToString::to_string).collect();
-        Self {
-            project: project.into(),
-            name: name.into(),
-            vips,
-            ports: Vec::new(),
-            backends: Vec::new(),
-            lines: Vec::new(),
-        }
+        Self { project: project.into(), name: name.into(), vips, ports: Vec::new(), backends: Vec::new() }
     }
 
     /// Adds a TCP port.
     #[must_use]
-    pub fn tcp(mut self, port: u16, container_port: u16) -> Self {
-        self.ports.push(("tcp", port, container_port));
-        self
+    pub fn tcp(self, port: u16, container_port: u16) -> Self {
+        self.port("tcp", vec![format!("port = {port}"), format!("container_port = {container_port}")])
     }
 
     /// Adds a UDP port.
     #[must_use]
-    pub fn udp(mut self, port: u16, container_port: u16) -> Self {
-        self.ports.push(("udp", port, container_port));
+    pub fn udp(self, port: u16, container_port: u16) -> Self {
+        self.port("udp", vec![format!("port = {port}"), format!("container_port = {container_port}")])
+    }
+
+    /// Adds a range of ports, `8000-8099` or `any`, for TCP and for UDP.
+    #[must_use]
+    pub fn range(self, range: &str) -> Self {
+        let keys = vec![format!("range = \"{range}\"")];
+        self.port("tcp", keys.clone()).port("udp", keys)
+    }
+
+    /// Adds a TCP and a UDP port in mode `dsr`.
+    #[must_use]
+    pub fn direct(self, port: u16) -> Self {
+        let keys = vec![format!("port = {port}"), "mode = \"dsr\"".into()];
+        self.port("tcp", keys.clone()).port("udp", keys)
+    }
+
+    fn port(mut self, protocol: &'static str, keys: Vec<String>) -> Self {
+        self.ports.push(PortSpec { protocol, keys });
+        self
+    }
+
+    /// Sets a key of all ports that the service has so far; `value` as TOML writes it.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+        self.ports.iter_mut().for_each(|port| port.keys.push(format!("{key} = {value}")));
         self
     }
 
@@ -179,15 +203,13 @@ impl ServiceSpec {
 
     fn write(&self, text: &mut String) {
         push(text, &format!("\n[[projects.services]]\nname = \"{}\"\nvips = {:?}", self.name, self.vips));
-        let ports = self.ports.iter().map(|(protocol, port, container_port)| {
-            format!("{{ protocol = \"{protocol}\", port = {port}, container_port = {container_port} }}")
-        });
+        let ports = self
+            .ports
+            .iter()
+            .map(|PortSpec { protocol, keys }| format!("{{ protocol = \"{protocol}\", {} }}", keys.join(", ")));
         push(text, &format!("ports = [{}]", ports.collect::<Vec<_>>().join(", ")));
         let backends = self.backends.iter().map(BackendSpec::to_toml);
         push(text, &format!("backends = [{}]", backends.collect::<Vec<_>>().join(", ")));
-        for line in &self.lines {
-            push(text, line);
-        }
     }
 }
 

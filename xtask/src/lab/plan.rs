@@ -1,8 +1,12 @@
-//! Turns a topology into the commands that build it: one `ip -batch` of links, and two shell scripts for each namespace.
+//! Turns a topology into the commands that build it: one `ip -batch` of links, and three shell scripts for each namespace.
+
+mod container;
+mod public;
+mod underlay;
 
 use std::fmt::Write as _;
 
-use super::topology::{Container, Host, Project, Topology, mac_text};
+use super::topology::{Refusal, Topology, mac_text};
 
 /// Everything that has to run, in this order: `prepare` in every namespace, `links` once, `configure` and then `settle` in every namespace.
 #[derive(Debug, Default)]
@@ -22,20 +26,27 @@ pub(super) struct Plan {
 pub(super) fn plan(id: &str, topology: &Topology) -> Plan {
     let mut plan = Plan::default();
     for role in topology.roles() {
-        plan.prepare.push((role.clone(), sysctls(role == "wan")));
+        plan.prepare.push((role.clone(), sysctls(["wan", "edge", "core"].contains(&role.as_str()))));
         plan.settle.push((role, SETTLE.into()));
     }
     plan.links = links(id, topology);
-    plan.configure.push(("client".into(), client()));
-    plan.configure.push(("wan".into(), wan()));
-    plan.configure.push(("gw".into(), gateway()));
-    plan.configure.push(("fabric".into(), fabric(topology)));
+    let mut configure = |role: &str, script| plan.configure.push((role.into(), script));
+    configure("client", public::client(topology));
+    configure("wan", public::wan(topology));
+    configure("gw", public::gateway(topology));
+    configure("fabric", underlay::fabric(topology));
+    if let Some(narrow) = topology.edge {
+        configure("edge", public::edge(narrow.refusal));
+    }
+    if let Some(narrow) = topology.core {
+        configure("core", underlay::core(topology, narrow));
+    }
     for (position, host) in topology.hosts.iter().enumerate() {
-        plan.configure.push((host.name.clone(), host_script(topology, position, host)));
+        configure(&host.name, underlay::host(topology, position, host));
     }
     for project in &topology.projects {
         for container in &project.containers {
-            plan.configure.push((project.role(container), container_script(project, container)));
+            configure(&project.role(container), container::script(topology, project, container));
         }
     }
     plan
@@ -68,150 +79,32 @@ fn links(id: &str, topology: &Topology) -> String {
             "link add {device_a} netns {id}-{ns_a} mtu {mtu} {extra} type veth peer name {device_b} mtu {mtu} netns {id}-{ns_b}"
         );
     };
-    veth(("client", "eth0", ""), ("wan", "client0"), 1500);
-    veth(("gw", "pub0", ""), ("wan", "gw0"), 1500);
+    if let Some(narrow) = topology.edge {
+        veth(("client", "eth0", ""), ("edge", "client0"), topology.client_mtu);
+        veth(("edge", "wan0", ""), ("wan", "client0"), narrow.mtu);
+    } else {
+        veth(("client", "eth0", ""), ("wan", "client0"), topology.client_mtu);
+    }
+    veth(("gw", "pub0", ""), ("wan", "gw0"), topology.public_mtu);
     veth(("gw", "und0", ""), ("fabric", "gw0"), topology.underlay_mtu);
+    if topology.core.is_some() {
+        veth(("core", "near0", ""), ("fabric", "core"), topology.underlay_mtu);
+    }
     for host in &topology.hosts {
-        veth((&host.name, "und0", ""), ("fabric", &host.name), topology.underlay_mtu);
+        let switch = if host.behind_core { "core" } else { "fabric" };
+        veth((&host.name, "und0", ""), (switch, &host.name), topology.host_mtu(host));
     }
     for project in &topology.projects {
         for container in &project.containers {
             let role = project.role(container);
             let host = &topology.hosts[container.host].name;
             veth((&role, "eth0", &format!("address {}", mac_text(container.mac))), (host, &role), topology.inner_mtu);
+            if topology.uplinks {
+                veth((&role, "up0", ""), ("wan", &role), topology.public_mtu);
+            }
         }
     }
     text
-}
-
-fn client() -> String {
-    let (ipv4, ipv6) = Topology::CLIENT;
-    let lines = [
-        format!("addr add {ipv4}/24 dev eth0"),
-        format!("addr add {ipv6}/64 dev eth0 nodad"),
-        "link set eth0 up".into(),
-        "route add default via 198.51.100.1".into(),
-        "route add default via 2001:db8:c::1 dev eth0".into(),
-    ];
-    batch("ip", &lines) + &finish_frames("eth0")
-}
-
-/// A plain router between the client and the gateway.
-fn wan() -> String {
-    let (gateway_ipv4, gateway_ipv6) = Topology::GATEWAY_PUBLIC;
-    let lines = [
-        "addr add 198.51.100.1/24 dev client0".into(),
-        "addr add 2001:db8:c::1/64 dev client0 nodad".into(),
-        "addr add 192.0.2.254/24 dev gw0".into(),
-        "addr add 2001:db8:0:1::fe/64 dev gw0 nodad".into(),
-        "link set client0 up".into(),
-        "link set gw0 up".into(),
-        format!("route add 203.0.113.0/24 via {gateway_ipv4}"),
-        format!("route add 2001:db8:f::/64 via {gateway_ipv6} dev gw0"),
-    ];
-    batch("ip", &lines) + &finish_frames("gw0")
-}
-
-fn gateway() -> String {
-    let (public_ipv4, public_ipv6) = Topology::GATEWAY_PUBLIC;
-    let (vtep_ipv4, vtep_ipv6) = Topology::GATEWAY_VTEP;
-    let lines = [
-        format!("addr add {public_ipv4}/24 dev pub0"),
-        format!("addr add {public_ipv6}/64 dev pub0 nodad"),
-        format!("addr add {vtep_ipv4}/24 dev und0"),
-        format!("addr add {vtep_ipv6}/64 dev und0 nodad"),
-        "link set pub0 up".into(),
-        "link set und0 up".into(),
-        "route add default via 192.0.2.254".into(),
-        "route add default via 2001:db8:0:1::fe dev pub0".into(),
-    ];
-    batch("ip", &lines) + &finish_frames("pub0") + &finish_frames("und0")
-}
-
-/// The underlay: one bridge with a port for the gateway and for every host.
-fn fabric(topology: &Topology) -> String {
-    let mut lines = vec![
-        format!("link add br0 mtu {} type bridge mcast_snooping 0", topology.underlay_mtu),
-        "link set br0 addrgenmode none".into(),
-        "link set br0 up".into(),
-    ];
-    for port in ["gw0"].into_iter().chain(topology.hosts.iter().map(|host| host.name.as_str())) {
-        lines.push(format!("link set {port} addrgenmode none"));
-        lines.push(format!("link set {port} master br0 up"));
-    }
-    let finished: String = topology.hosts.iter().map(|host| finish_frames(&host.name)).collect();
-    batch("ip", &lines) + &finish_frames("gw0") + &finished
-}
-
-fn host_script(topology: &Topology, position: usize, host: &Host) -> String {
-    let mut lines = vec![
-        format!("addr add {}/24 dev und0", host.ipv4),
-        format!("addr add {}/64 dev und0 nodad", host.ipv6),
-        "link set und0 up".into(),
-    ];
-    let mut entries = Vec::new();
-    for project in &topology.projects {
-        lines.extend(project_devices(topology, host, project));
-        for container in project.containers.iter().filter(|container| container.host == position) {
-            let port = project.role(container);
-            lines.push(format!("link set {port} addrgenmode none"));
-            lines.push(format!("link set {port} master br-{} up", project.name));
-        }
-        entries.extend(forwarding_entries(topology, position, project));
-    }
-    batch("ip", &lines) + &batch("bridge", &entries) + &finish_frames("und0")
-}
-
-fn project_devices(topology: &Topology, host: &Host, project: &Project) -> Vec<String> {
-    let (name, mtu) = (&project.name, topology.inner_mtu);
-    vec![
-        format!("link add br-{name} mtu {mtu} type bridge mcast_snooping 0"),
-        format!("link set br-{name} addrgenmode none"),
-        format!("link set br-{name} up"),
-        format!(
-            "link add vx-{name} mtu {mtu} type vxlan id {} dstport 4789 local {} nolearning",
-            project.vni,
-            topology.vtep(host)
-        ),
-        format!("link set vx-{name} addrgenmode none"),
-        format!("link set vx-{name} master br-{name} up"),
-    ]
-}
-
-/// Where each MAC of the project is, seen from one host. The all-zero entries carry ARP and ND to the other hosts;
-/// the gateway gets none, for it answers no broadcast. `replace`, because a container that came up first may have been learnt.
-fn forwarding_entries(topology: &Topology, position: usize, project: &Project) -> Vec<String> {
-    let device = format!("vx-{}", project.name);
-    let known = |mac: [u8; 6], vtep: std::net::IpAddr| {
-        let mac = mac_text(mac);
-        [
-            format!("fdb replace {mac} dev {device} dst {vtep} self static"),
-            format!("fdb replace {mac} dev {device} master static"),
-        ]
-    };
-    let mut lines = Vec::from(known(project.gateway_mac(), topology.gateway_vtep()));
-    for container in project.containers.iter().filter(|container| container.host != position) {
-        lines.extend(known(container.mac, topology.vtep(&topology.hosts[container.host])));
-    }
-    for (_, other) in topology.hosts.iter().enumerate().filter(|(other, _)| *other != position) {
-        lines.push(format!("fdb append 00:00:00:00:00:00 dev {device} dst {} self permanent", topology.vtep(other)));
-    }
-    lines
-}
-
-fn container_script(project: &Project, container: &Container) -> String {
-    let (gateway_ipv4, gateway_ipv6) = Topology::PROJECT_GATEWAY;
-    let mac = mac_text(project.gateway_mac());
-    let lines = [
-        format!("addr add {}/24 dev eth0", container.ipv4),
-        format!("addr add {}/64 dev eth0 nodad", container.ipv6),
-        "link set eth0 up".into(),
-        format!("route add default via {gateway_ipv4}"),
-        format!("route add default via {gateway_ipv6} dev eth0"),
-        format!("neigh add {gateway_ipv4} lladdr {mac} dev eth0 nud permanent"),
-        format!("neigh add {gateway_ipv6} lladdr {mac} dev eth0 nud permanent"),
-    ];
-    batch("ip", &lines) + &finish_frames("eth0")
 }
 
 fn batch(program: &str, lines: &[String]) -> String {
@@ -221,6 +114,19 @@ fn batch(program: &str, lines: &[String]) -> String {
 /// A wire carries finished checksums and frames of MTU size; a veth hands over what the sender left to its "hardware".
 fn finish_frames(device: &str) -> String {
     format!("ethtool -K {device} tx off tso off gso off >/dev/null\n")
+}
+
+/// A router that says nothing about packets that do not fit loses its own ICMP errors on their way out.
+fn refuse(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Told => "",
+        Refusal::Silent => {
+            "nft -f - <<'END'\n\
+             table inet silence { chain errors { type filter hook output priority 0;\n\
+             icmp type destination-unreachable icmp code frag-needed drop\n\
+             icmpv6 type packet-too-big drop\n}\n}\nEND\n"
+        }
+    }
 }
 
 /// The kernel starts to transmit on a link a moment after both ends are up, and drops frames until then (`net/core/link_watch.c`).
@@ -236,20 +142,14 @@ mod tests {
 
     #[test]
     fn every_namespace_is_prepared_and_configured_once() {
-        let topology = Topology::with_containers(3);
-        let plan = plan("bl1", &topology);
-        let prepared: Vec<_> = plan.prepare.iter().map(|(role, _)| role.clone()).collect();
-        let configured: Vec<_> = plan.configure.iter().map(|(role, _)| role.clone()).collect();
-        assert_eq!(prepared, topology.roles());
-        assert_eq!(configured, topology.roles());
-    }
-
-    #[test]
-    fn a_host_knows_the_gateway_and_the_containers_elsewhere_but_not_its_own() {
-        let topology = Topology::demo();
-        let entries = forwarding_entries(&topology, 0, &topology.projects[0]).join("\n");
-        assert!(entries.contains("02:bb:00:00:00:64 dev vx-red dst 10.99.0.1 self"));
-        assert!(entries.contains("02:01:00:00:00:12 dev vx-red dst 10.99.0.12 self"));
-        assert!(!entries.contains("02:01:00:00:00:11"));
+        let everything =
+            Topology::with_containers(3).through_edge(1400, Refusal::Told).through_core(1400, Refusal::Silent);
+        for topology in [Topology::demo(), everything] {
+            let plan = plan("bl1", &topology);
+            let prepared: Vec<_> = plan.prepare.iter().map(|(role, _)| role.clone()).collect();
+            let configured: Vec<_> = plan.configure.iter().map(|(role, _)| role.clone()).collect();
+            assert_eq!(prepared, topology.roles());
+            assert_eq!(configured, topology.roles());
+        }
     }
 }

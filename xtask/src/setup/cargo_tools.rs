@@ -14,6 +14,9 @@ const BPF_LINKER_LLVM: std::ops::RangeInclusive<u32> = ebpf::LLVM_MIN..=23;
 /// Checks licences, bans, sources and advisories.
 const CARGO_DENY: &str = "0.20.2";
 
+/// Drives libFuzzer.
+const CARGO_FUZZ: &str = "0.13.2";
+
 /// Installs bpf-linker against the toolchain's LLVM.
 pub(super) fn ensure_bpf_linker(chosen: &Chosen) -> Result<()> {
     let llvm = chosen.version.llvm;
@@ -47,6 +50,20 @@ pub(super) fn ensure_cargo_deny() -> Result<()> {
     let command = install("cargo-deny", CARGO_DENY);
     let by_hand = process::show(&command);
     process::step("check: cargo-deny from source (about four minutes)", command)
+        .with_context(|| format!("run by hand: {by_hand}"))?;
+    Ok(())
+}
+
+/// Installs cargo-fuzz likewise. Its targets are linked with libFuzzer, which is C++.
+pub(super) fn ensure_cargo_fuzz() -> Result<()> {
+    apt::install("fuzz", &missing_compilers())?;
+    if process::find("cargo-fuzz").is_some() {
+        process::note("fuzz: cargo-fuzz is there");
+        return Ok(());
+    }
+    let command = install("cargo-fuzz", CARGO_FUZZ);
+    let by_hand = process::show(&command);
+    process::step("fuzz: cargo-fuzz from source (about two minutes)", command)
         .with_context(|| format!("run by hand: {by_hand}"))?;
     Ok(())
 }

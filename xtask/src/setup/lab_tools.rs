@@ -18,12 +18,13 @@ const fn tool(program: &'static str, package: &'static str) -> Tool {
 }
 
 /// Everything that the lab and the tests call by name.
-const TOOLS: [Tool; 18] = [
+const TOOLS: [Tool; 19] = [
     tool("ip", "iproute2"),
     tool("bridge", "iproute2"),
     tool("ethtool", "ethtool"),
     tool("nft", "nftables"),
     tool("ping", "iputils-ping"),
+    tool("tracepath", "iputils-tracepath"),
     tool("tcpdump", "tcpdump"),
     tool("tshark", "tshark"),
     tool("curl", "curl"),

@@ -1,11 +1,17 @@
-//! Turns a status into the text that `balancer status` prints: the gateway, its hosts, its service ports, its frames.
+//! Turns a status into the text that `balancer status` prints: the gateway, its hosts, its service ports, its frames, its hard cases.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use balancer_common::verdict::{Outcome, Reason};
+use balancer_common::{
+    case::Case,
+    verdict::{Outcome, Reason},
+};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use crate::model::status::{Backend, ServicePort, Status, Traffic};
+use crate::model::{
+    Mode,
+    status::{Backend, ServicePort, Sources, Status, Traffic},
+};
 
 /// Outcomes in the order of the text, the one that calls for action last, where the eye is.
 const OUTCOMES: [Outcome; 4] = [Outcome::Forwarded, Outcome::Answered, Outcome::Passed, Outcome::Dropped];
@@ -14,7 +20,7 @@ const DIGEST_DIGITS: usize = 12;
 
 /// The whole text; it ends in a newline.
 pub(super) fn render(status: &Status, now: SystemTime) -> String {
-    let sections = [gateway(status, now), hosts(status), service_ports(status), frames(status)];
+    let sections = [gateway(status, now), hosts(status), service_ports(status), frames(status), cases(status)];
     let texts: Vec<String> = sections.iter().filter_map(|table| table.as_ref().map(lines)).collect();
     texts.join("\n")
 }
@@ -38,9 +44,14 @@ fn gateway(status: &Status, now: SystemTime) -> Option<Table> {
     );
     table.add_row(["last read", &reload]);
     table.add_row(["interfaces", &interfaces.join(", ")]);
-    let instructions = format!("{} instructions verified", program.verified_instructions);
-    table.add_row(["program", &format!("id {}, {instructions}, {} bytes", program.id, program.jited_bytes)]);
+    let ids = format!("id {}, careful {}", program.id, program.careful_id);
+    let of_careful = format!("careful {}", program.careful_verified_instructions);
+    let instructions = format!("{} instructions verified ({of_careful})", program.verified_instructions);
+    table.add_row(["programs", &format!("{ids}; {instructions}, {} bytes", program.jited_bytes)]);
     table.add_row(["maps", &maps.join(", ")]);
+    let slow_path = status.slow_path.named().into_iter().filter(|(_, packets)| *packets > 0);
+    let slow_path: Vec<_> = slow_path.map(|(result, packets)| format!("{result} {packets}")).collect();
+    table.add_row(["slow path", &if slow_path.is_empty() { "idle".to_owned() } else { slow_path.join(", ") }]);
     Some(table)
 }
 
@@ -89,14 +100,31 @@ fn service_ports(status: &Status) -> Option<Table> {
 }
 
 fn port_row(port: &ServicePort) -> Vec<String> {
-    let ServicePort { project, service, vip, protocol, port: number, .. } = port;
-    let name = format!("{project}/{service} {vip} {} {number}", protocol.name());
+    let ServicePort { project, service, vip, protocol, .. } = port;
+    let name = format!("{project}/{service} {vip} {} {}{}", protocol.name(), port.ports_text(), details(port));
     let settled = if port.settled { "settled" } else { "in transition" };
     [vec![name, settled.to_owned(), String::new(), String::new()], counts(&port.traffic)].concat()
 }
 
+/// What is not as with most service ports.
+fn details(port: &ServicePort) -> String {
+    let mode = match port.mode {
+        Mode::Nat => String::new(),
+        Mode::Dsr => format!(" {}", port.mode.name()),
+    };
+    match port.sources {
+        Sources { allow: 0, deny: 0 } => mode,
+        Sources { allow, deny: 0 } => format!("{mode}, sources: {allow} allowed"),
+        Sources { allow: 0, deny } => format!("{mode}, sources: {deny} denied"),
+        Sources { allow, deny } => format!("{mode}, sources: {allow} allowed, {deny} denied"),
+    }
+}
+
 fn backend_row(backend: &Backend) -> Vec<String> {
-    let address = std::net::SocketAddr::new(backend.address, backend.port);
+    let address = match backend.port {
+        0 => backend.address.to_string(),
+        port => std::net::SocketAddr::new(backend.address, port).to_string(),
+    };
     let name = format!("  {} at {}, {address}", backend.container, backend.host);
     let share = format!("{:.1} %", backend.share * 100.0);
     let state = backend.state.name().to_owned();
@@ -120,6 +148,19 @@ fn frames(status: &Status) -> Option<Table> {
         }
     }
     if let Some(column) = table.column_mut(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    (!table.is_empty()).then_some(table)
+}
+
+/// The hard cases that occurred; a frame may stand under several, whatever became of it.
+fn cases(status: &Status) -> Option<Table> {
+    let mut table = plain();
+    table.set_header(["HARD CASES", "COUNT", "MEANING"]);
+    for case in Case::ALL.iter().filter(|case| status.frames_of(**case) > 0) {
+        table.add_row([case.name(), &status.frames_of(*case).to_string(), case.meaning()]);
+    }
+    if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     (!table.is_empty()).then_some(table)

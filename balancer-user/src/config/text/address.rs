@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::TextFormat;
 
@@ -68,6 +68,15 @@ fn plain(address: Ipv6Addr) -> Result<Ipv6Addr, String> {
     }
 }
 
+/// The IPv4 network that an IPv6 one of IPv4-mapped addresses stands for.
+fn mapped(network: &IpNet) -> Option<Ipv4Net> {
+    /// Bits in front of the IPv4 address.
+    const MAPPED_BITS: u8 = 96;
+    let IpNet::V6(v6) = network else { return None };
+    let bits = v6.prefix_len().checked_sub(MAPPED_BITS)?;
+    Ipv4Net::new(v6.network().to_ipv4_mapped()?, bits).ok()
+}
+
 impl TextFormat for IpNet {
     const FORMAT: &'static str = "ip-network";
     const ALLOWED: &'static str = "a network such as \"10.1.0.0/24\" or \"fd01::/64\"";
@@ -78,7 +87,10 @@ impl TextFormat for IpNet {
         if network.trunc() != network {
             return Err(format!("has bits set behind its prefix: write \"{}\"", network.trunc()));
         }
-        Ok(network)
+        match mapped(&network) {
+            Some(v4) => Err(format!("is a network of IPv4-mapped addresses: write \"{v4}\"")),
+            None => Ok(network),
+        }
     }
 }
 
@@ -142,7 +154,15 @@ mod tests {
         ]);
         check::<Ipv4Addr>([("fd01::1", None)]);
         check::<Ipv6Addr>([("10.0.0.1", None)]);
-        check::<IpNet>([("10.1.0.5/24", None), ("10.1.0.0", None), ("10.1.0.0/33", None)]);
+        check::<IpNet>([
+            ("10.1.0.5/24", None),
+            ("10.1.0.0", None),
+            ("10.1.0.0/33", None),
+            ("::ffff:10.0.0.0/104", None),
+            ("::ffff:0:0/96", None),
+        ]);
+        assert!(IpNet::parse("::ffff:10.0.0.0/104").is_err_and(|reason| reason.contains("write \"10.0.0.0/8\"")));
+        assert!(IpNet::parse("::/0").is_ok());
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub(crate) fn validate(merged: &Merged<'_>, hostname: &str, hosts: &Hosts, repor
             hash_secret: secret?,
             timeouts: timeouts?,
             flows_max: *table.flows_max.given()?,
+            icmp_errors_per_second: *table.icmp_errors_per_second.given()?,
             pin_dir: table.pin_dir.text()?.0.clone(),
             state_dir: table.state_dir.text()?.0.clone(),
             admin_socket: admin_socket?.0.clone(),

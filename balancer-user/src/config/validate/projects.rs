@@ -49,12 +49,24 @@ pub(crate) fn validate(merged: &Merged<'_>, underlay: &Underlay<'_>, report: &mu
             position += 1;
         }
     }
-    let projects = KeyPath::root(0);
-    let (service_ports, backends) = published.counts();
+    let counts = published.counts();
     let findings = [
-        limit(service_ports, abi::SERVICES_MAX, ("service ports, one more counted for each VIP,", "SERVICES_MAX")),
-        limit(backends, abi::BACKENDS_MAX, ("backends, counted for each service port,", "BACKENDS_MAX")),
+        limit(position, abi::PROJECTS_MAX - 1, ("projects", "PROJECTS_MAX")),
+        limit(counts.services, abi::SERVICES_MAX, ("service ports, one more counted for each VIP,", "SERVICES_MAX")),
+        limit(counts.backends, abi::BACKENDS_MAX, ("backends, counted for each service port,", "BACKENDS_MAX")),
+        limit(counts.ranges, abi::RANGES_MAX, ("prefixes of port ranges, counted for each VIP,", "RANGES_MAX")),
+        limit(
+            counts.reply_ranges,
+            abi::RANGES_MAX,
+            ("prefixes of port ranges, counted for each backend of each service port,", "RANGES_MAX"),
+        ),
+        limit(
+            counts.sources,
+            abi::SOURCES_MAX,
+            ("prefixes in lists of sources, one more counted for each list,", "SOURCES_MAX"),
+        ),
     ];
+    let projects = KeyPath::root(0);
     findings.into_iter().flatten().for_each(|finding| report.add(&projects.key("projects"), finding));
     Projects { models, service_ports: published.service_ports }
 }
@@ -105,6 +117,7 @@ fn one(
         gateway_ipv4: table.gateway_ipv4.text().copied(),
         gateway_ipv6: table.gateway_ipv6.text().copied(),
         gateway_mac: mac?,
+        new_flows_per_second: *table.new_flows_per_second.given()?,
     })
 }
 

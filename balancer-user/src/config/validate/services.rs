@@ -3,16 +3,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
-use balancer_common::abi::{self, TABLE_SIZES};
+use balancer_common::{
+    abi::{self, TABLE_SIZES},
+    range,
+};
 
 use super::{
     super::{
         error::ErrorKind,
         path::KeyPath,
         report::{Finding, Report},
-        schema::{AffinityWord, PortTable, ProjectTable, ProtocolWord, ServiceTable},
+        schema::{PortTable, ProjectTable, ProtocolWord, ServiceTable},
         text::is_usable,
     },
     Family,
@@ -20,8 +24,11 @@ use super::{
     containers::Containers,
     hosts::{Hosts, USABLE},
     names::Names,
+    ports::{self, Way},
+    sources::SourceLists,
+    taken::Taken,
 };
-use crate::model::{Affinity, Protocol, ServicePort};
+use crate::model::{Mode, Protocol, ServicePort, Sources};
 
 /// What lies below the projects.
 pub(crate) struct Underlay<'a> {
@@ -38,10 +45,25 @@ pub(crate) struct Published {
     pub(crate) service_ports: Vec<ServicePort>,
     owners: BTreeMap<IpAddr, Owner>,
     told: BTreeSet<(IpAddr, usize)>,
-    keys: BTreeMap<(IpAddr, Protocol, u16), String>,
+    taken: Taken,
+    sources: SourceLists,
     current: Owner,
-    ports_count: usize,
-    backends_count: usize,
+    counts: Counts,
+}
+
+/// What all of it takes in the datapath's maps.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counts {
+    /// Service ports, and one more for each VIP.
+    pub(crate) services: usize,
+    /// Backends, counted for each service port.
+    pub(crate) backends: usize,
+    /// Prefixes that ranges of ports come to.
+    pub(crate) ranges: usize,
+    /// The same for each backend whose replies are translated.
+    pub(crate) reply_ranges: usize,
+    /// Prefixes of sources, and what holds for the others of each list.
+    pub(crate) sources: usize,
 }
 
 /// A project that owns a VIP.
@@ -64,14 +86,29 @@ impl Published {
         self.current = Owner { position, name };
     }
 
-    /// Entries in `SERVICES` and in `BACKENDS`.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.ports_count + self.owners.len(), self.backends_count)
+    /// Entries in the datapath's maps.
+    pub(crate) fn counts(&self) -> Counts {
+        let services = self.counts.services + self.owners.len();
+        Counts { services, sources: self.sources.entries_count, ..self.counts }
+    }
+
+    /// Counts one service port.
+    fn count(&mut self, offer: &Offer<'_>) {
+        self.counts.services += 1;
+        self.counts.backends += offer.backends.count;
+        if let Some(ports) = offer.way.ports.filter(|ports| ports.is_range()) {
+            let prefixes = range::prefixes(ports.first, ports.last).count();
+            self.counts.ranges += prefixes;
+            if offer.way.mode == Some(Mode::Nat) {
+                self.counts.reply_ranges += prefixes * offer.backends.count;
+            }
+        }
     }
 
     /// Whether the datapath has no room for more anyway, so that nothing more need be kept.
     fn full(&self) -> bool {
-        self.ports_count > abi::SERVICES_MAX as usize || self.backends_count > abi::BACKENDS_MAX as usize
+        let Counts { services, backends, .. } = self.counts;
+        services > abi::SERVICES_MAX as usize || backends > abi::BACKENDS_MAX as usize
     }
 }
 
@@ -115,6 +152,7 @@ fn one(
     let families: BTreeSet<Family> = vips.iter().copied().map(Family::of).collect();
     let shared_at = entry.key("backends");
     let shared = Backends::read(&service.backends, containers, &shared_at, report);
+    let sources = published.sources.of_service(service, entry, report);
     let mut served = BTreeSet::new();
     let mut shared_used = false;
     let list = entry.key("ports");
@@ -127,7 +165,14 @@ fn one(
             Some(own) => served.extend(own.serve(&families, containers, &own_at, report)),
             None => shared_used = true,
         }
-        let offer = Offer { service, port, vips: &vips, backends: own.as_ref().unwrap_or(&shared) };
+        let offer = Offer {
+            service,
+            port,
+            way: ports::read(port, &at, report),
+            sources: published.sources.of_port((service, sources.as_ref()), port, &at, report),
+            vips: &vips,
+            backends: own.as_ref().unwrap_or(&shared),
+        };
         publish(&offer, containers, published, &at, report);
     }
     if shared_used {
@@ -185,6 +230,8 @@ fn taken_by(vip: IpAddr, underlay: &Underlay<'_>) -> Option<String> {
 struct Offer<'a> {
     service: &'a ServiceTable,
     port: &'a PortTable,
+    way: Way,
+    sources: Option<Arc<Sources>>,
     vips: &'a [IpAddr],
     backends: &'a Backends,
 }
@@ -198,39 +245,39 @@ fn publish(
     report: &mut Report<'_>,
 ) {
     let table_class = table_class(offer.port, offer.backends.count, at, report);
-    let (Some(&port), Some(&word)) = (offer.port.port.given(), offer.port.protocol.given()) else { return };
+    let (Some(ports), Some(&word)) = (offer.way.ports, offer.port.protocol.given()) else { return };
     let protocol = protocol_of(word);
     let service = offer.service.name.text().map(|name| name.0.as_str()).unwrap_or_default();
-    let given = &offer.port.container_port;
-    let container_port = if given.is_absent() { Some(port) } else { given.given().copied() };
     let mut told = false;
     for &vip in offer.vips {
-        published.ports_count += 1;
-        published.backends_count += offer.backends.count;
+        published.count(offer);
         if published.full() {
             continue;
         }
-        if let Some(owner) = published.keys.get(&(vip, protocol, port)) {
+        if let Err(finding) = published.taken.take((vip, protocol, ports), service) {
             if !told {
-                let message = format!("{} port {port} at {vip} is service \"{owner}\"'s already", protocol.name());
-                report.add(&at.key("port"), Finding::new(ErrorKind::Duplicate, message).value(port));
+                report.add(&at.key(ports.key()), finding);
             }
             told = true;
             continue;
         }
-        published.keys.insert((vip, protocol, port), service.to_owned());
-        let (Some(table_class), Some(container_port)) = (table_class, container_port) else { continue };
-        let Some(&affinity) = offer.port.affinity.given() else { continue };
-        published.service_ports.push(ServicePort {
-            project: published.current.position,
-            service: service.to_owned(),
-            vip,
-            protocol,
-            port,
-            table_class,
-            affinity: affinity_of(affinity),
-            backends: offer.backends.models(Family::of(vip), container_port, containers),
-        });
+        let project = published.current.position;
+        published.service_ports.extend((|| {
+            Some(ServicePort {
+                project,
+                service: service.to_owned(),
+                vip,
+                protocol,
+                port: ports.first,
+                port_last: ports.last,
+                mode: offer.way.mode?,
+                table_class: table_class?,
+                hash: offer.way.hash?,
+                sources: offer.sources.clone()?,
+                new_flows_per_second: *offer.port.new_flows_per_second.given()?,
+                backends: offer.backends.models(Family::of(vip), offer.way.container_port?, containers),
+            })
+        })());
     }
 }
 
@@ -238,13 +285,6 @@ const fn protocol_of(word: ProtocolWord) -> Protocol {
     match word {
         ProtocolWord::Tcp => Protocol::Tcp,
         ProtocolWord::Udp => Protocol::Udp,
-    }
-}
-
-const fn affinity_of(word: AffinityWord) -> Affinity {
-    match word {
-        AffinityWord::Flow => Affinity::Flow,
-        AffinityWord::Client => Affinity::Client,
     }
 }
 

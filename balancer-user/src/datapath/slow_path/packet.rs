@@ -1,4 +1,4 @@
-//! Turns a record of the slow path's ring into the IP packet in it and the address that the packet goes to.
+//! Turns an Ethernet frame into the IP packet in it and the address that the packet goes to.
 
 use std::net::IpAddr;
 
@@ -18,11 +18,8 @@ const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// 802.1Q and 802.1ad.
 const TAGS: [u16; 2] = [0x8100, 0x88a8];
 
-/// The packet of a record: a length in host order, then that many bytes of an Ethernet frame, then whatever fills the
-/// record. The Ethernet header and tags are the kernel's to make; padding behind the IP packet is cut off.
-pub fn of_record(record: &[u8]) -> Option<Packet<'_>> {
-    let (length, bytes) = record.split_first_chunk::<4>()?;
-    let frame = bytes.get(..u32::from_ne_bytes(*length) as usize)?;
+/// The packet of a frame, whole. The Ethernet header and tags are left to others; padding behind the IP packet is cut off.
+pub fn of_frame(frame: &[u8]) -> Option<Packet<'_>> {
     let mut rest = frame.get(MACS..)?;
     for _ in 0..=TAGS_MAX {
         let (ethertype, behind) = rest.split_first_chunk::<2>()?;
@@ -56,9 +53,8 @@ fn ipv6(bytes: &[u8]) -> Option<Packet<'_>> {
 mod tests {
     use super::*;
 
-    fn record(ethernet: &[u8], packet: &[u8]) -> Vec<u8> {
-        let frame = [&[0xff; 12], ethernet, packet].concat();
-        [(frame.len() as u32).to_ne_bytes().as_slice(), &frame, &[0xee; 32]].concat()
+    fn frame(ethernet: &[u8], packet: &[u8]) -> Vec<u8> {
+        [&[0xff; 12], ethernet, packet].concat()
     }
 
     fn packet_v4() -> Vec<u8> {
@@ -82,33 +78,30 @@ mod tests {
         let to_v6 = Some(Packet { bytes: &v6, destination: IpAddr::V6(1.into()) });
         let padded = [v4.as_slice(), &[0; 18]].concat();
         let table = [
-            (record(&[0x08, 0x00], &v4), &to_v4),
-            (record(&[0x08, 0x00], &padded), &to_v4),
-            (record(&[0x81, 0x00, 0, 5, 0x08, 0x00], &v4), &to_v4),
-            (record(&[0x88, 0xa8, 0, 5, 0x81, 0x00, 0, 6, 0x86, 0xdd], &v6), &to_v6),
+            (frame(&[0x08, 0x00], &v4), &to_v4),
+            (frame(&[0x08, 0x00], &padded), &to_v4),
+            (frame(&[0x81, 0x00, 0, 5, 0x08, 0x00], &v4), &to_v4),
+            (frame(&[0x88, 0xa8, 0, 5, 0x81, 0x00, 0, 6, 0x86, 0xdd], &v6), &to_v6),
         ];
         for (bytes, expected) in &table {
-            assert_eq!(of_record(bytes), **expected, "{bytes:?}");
+            assert_eq!(of_frame(bytes), **expected, "{bytes:?}");
         }
     }
 
     #[test]
     fn what_is_no_whole_packet_is_refused() {
         let v4 = packet_v4();
-        let mut beyond = record(&[0x08, 0x00], &v4);
-        beyond[0..4].copy_from_slice(&9000_u32.to_ne_bytes());
         let three_tags = [0x81, 0x00, 0, 1, 0x81, 0x00, 0, 2, 0x81, 0x00, 0, 3, 0x08, 0x00];
         let table = [
             Vec::new(),
-            record(&[], &[]),
-            record(&[0x08, 0x06], &v4),
-            record(&[0x86, 0xdd], &v4),
-            record(&[0x08, 0x00], &v4[..20]),
-            record(&three_tags, &v4),
-            beyond,
+            frame(&[], &[]),
+            frame(&[0x08, 0x06], &v4),
+            frame(&[0x86, 0xdd], &v4),
+            frame(&[0x08, 0x00], &v4[..20]),
+            frame(&three_tags, &v4),
         ];
         for bytes in table {
-            assert_eq!(of_record(&bytes), None, "{bytes:?}");
+            assert_eq!(of_frame(&bytes), None, "{bytes:?}");
         }
     }
 }

@@ -33,7 +33,7 @@ fn root_entries_come_back_as_written_also_through_a_second_opening() {
         Service { vip: mapped([203, 0, 113, 10]), port: [0, 80], protocol: 6, refuge: 3, ..Service::default() };
     datapath.set_service(last, &service);
     let backend =
-        Backend { active: 5, state: STATE_ACTIVE, reference: 5, vni: 100, reserved: [9; 26], ..Backend::default() };
+        Backend { active: 5, state: STATE_ACTIVE, reference: 5, vni: 100, container: [9; 16], ..Backend::default() };
     datapath.set_backend(abi::BACKENDS_MAX - 1, &backend);
     let next_hop = NextHop { macs: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], ifindex: 4, resolved: 1, mtu: 1600 };
     let host = Host { next_hop, inner_mtu: 1550, family: 4, vtep: mapped([10, 99, 0, 11]), ..Host::default() };
@@ -197,9 +197,9 @@ fn root_maps_of_another_version_or_shape_are_refused_with_the_mend() {
     );
     datapath.set_gateway(&Gateway { abi_version: abi::ABI_VERSION, ..Gateway::default() });
     std::fs::remove_file(pins.path().join(abi::MAP_HOSTS)).unwrap();
-    MapData::from_pin(pins.path().join(abi::MAP_SERVICES)).unwrap().pin(pins.path().join(abi::MAP_HOSTS)).unwrap();
+    MapData::from_pin(pins.path().join(abi::MAP_BACKENDS)).unwrap().pin(pins.path().join(abi::MAP_HOSTS)).unwrap();
     let error = Datapath::open_maps(&pins.options()).err().unwrap();
-    assert!(matches!(error, DatapathError::OtherShape { .. }) && error.to_string().contains("not 60"), "{error}");
+    assert!(matches!(error, DatapathError::OtherShape { .. }) && error.to_string().contains("not 64"), "{error}");
 }
 
 #[test]

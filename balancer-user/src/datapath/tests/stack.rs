@@ -1,11 +1,15 @@
 //! Turns records of the slow path into frames that arrive at a neighbour whose MAC was not known before.
 
-use std::{io::Read as _, time::Duration};
+use std::{
+    io::Read as _,
+    time::{Duration, Instant},
+};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::lab::{PinDir, enter_namespace, ip};
-use crate::datapath::SlowPathCounts;
+use crate::{datapath::slow_path::written, model::status::SlowPath};
+use balancer_common::record::RecordHead;
 
 /// An IPv4 UDP packet from a VIP that is nobody's address to 10.0.0.2, as the datapath would finish it.
 fn packet_v4() -> Vec<u8> {
@@ -16,7 +20,7 @@ fn packet_v4() -> Vec<u8> {
 
 fn record(packet: &[u8], ethertype: [u8; 2]) -> Vec<u8> {
     let frame = [&[0; 12], ethertype.as_slice(), packet].concat();
-    [(frame.len() as u32).to_ne_bytes().as_slice(), &frame].concat()
+    written(RecordHead::default(), &frame)
 }
 
 /// UDP over IPv6, checksum as RFC 8200 section 8.1 wants it.
@@ -75,13 +79,13 @@ fn root_the_stack_resolves_the_neighbour_and_sends() {
         let datapath = pins.maps();
         let mut slow_path = datapath.slow_path().unwrap();
         let counters = slow_path.counters();
-        slow_path.sender.send(&record(&packet_v4(), [0x08, 0x00]));
-        slow_path.sender.send(&record(&packet_v6(), [0x86, 0xdd]));
-        slow_path.sender.send(&record(&packet_v4(), [0x08, 0x06]));
+        slow_path.work.record(&record(&packet_v4(), [0x08, 0x00]), Instant::now());
+        slow_path.work.record(&record(&packet_v6(), [0x86, 0xdd]), Instant::now());
+        slow_path.work.record(&record(&packet_v4(), [0x08, 0x06]), Instant::now());
         let mut nowhere = packet_v4();
         nowhere[16] = 192;
-        slow_path.sender.send(&record(&nowhere, [0x08, 0x00]));
-        assert_eq!(counters.read(), SlowPathCounts { sent: 2, refused: 1, malformed: 1 });
+        slow_path.work.record(&record(&nowhere, [0x08, 0x00]), Instant::now());
+        assert_eq!(counters.read(), SlowPath { sent: 2, refused: 1, malformed: 1, ..SlowPath::default() });
         far.join().unwrap()
     });
     assert_eq!(far, [b"ok!\n", b"ok!\n"]);

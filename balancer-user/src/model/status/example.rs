@@ -1,9 +1,11 @@
-//! A status with two service ports, for the tests of everything that shows one.
+//! A status with three service ports, for the tests of everything that shows one.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{Backend, Host, Interface, InterfaceMode, MapUse, Maps, Program, ServicePort, Status, Traffic};
-use crate::model::{BackendState, Protocol};
+use super::{
+    Backend, Host, Interface, InterfaceMode, MapUse, Maps, Program, ServicePort, SlowPath, Sources, Status, Traffic,
+};
+use crate::model::{BackendState, Mode, Protocol};
 
 /// The status.
 pub(crate) fn status() -> Status {
@@ -15,10 +17,12 @@ pub(crate) fn status() -> Status {
         config_path: "/etc/balancer/balancer.toml".into(),
         config_error: None,
         started_at_unix: 1_700_000_000,
-        service_ports: vec![web(), echo()],
+        service_ports: vec![web(), echo(), media()],
         reasons: [("forwarded", 30), ("replied", 20), ("not_ours", 7), ("no_backend", 1)]
             .map(|(name, count)| (name.to_owned(), count))
             .into(),
+        slow_path: SlowPath { sent: 3, fragmented: 2, fragments_sent: 4, held: 1, expired: 1, ..SlowPath::default() },
+        cases: [("port_range", 4), ("fragment_later", 2)].map(|(name, count)| (name.to_owned(), count)).into(),
         hosts: vec![
             host("host1", Ipv4Addr::new(10, 99, 0, 11), Some([2, 0, 0, 0, 0, 0x11])),
             host("host2", Ipv4Addr::new(10, 99, 0, 12), None),
@@ -27,10 +31,16 @@ pub(crate) fn status() -> Status {
             Interface { name: "pub0".into(), ifindex: 2, mode: InterfaceMode::Native },
             Interface { name: "und0".into(), ifindex: 3, mode: InterfaceMode::Generic },
         ],
-        program: Program { id: 41, verified_instructions: 12_345, jited_bytes: 6_789 },
+        program: Program {
+            id: 41,
+            careful_id: 42,
+            verified_instructions: 12_345,
+            careful_verified_instructions: 10_000,
+            jited_bytes: 6_789,
+        },
         maps: Maps {
-            services: MapUse { used: 4, max: 32_768 },
-            backends: MapUse { used: 3, max: 131_072 },
+            services: MapUse { used: 5, max: 32_768 },
+            backends: MapUse { used: 4, max: 131_072 },
             hosts: MapUse { used: 2, max: 4_096 },
             flows: MapUse { used: 9, max: 262_144 },
         },
@@ -44,6 +54,9 @@ fn web() -> ServicePort {
         vip: Ipv4Addr::new(203, 0, 113, 10).into(),
         protocol: Protocol::Tcp,
         port: 80,
+        port_last: 80,
+        mode: Mode::Nat,
+        sources: Sources::default(),
         table_size: 251,
         table_digest: "5f1d".into(),
         settled: true,
@@ -80,6 +93,9 @@ fn echo() -> ServicePort {
         vip: Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 0x20).into(),
         protocol: Protocol::Udp,
         port: 7,
+        port_last: 7,
+        mode: Mode::Nat,
+        sources: Sources { allow: 0, deny: 1 },
         table_size: 251,
         table_digest: "c0de".into(),
         settled: false,
@@ -97,6 +113,27 @@ fn echo() -> ServicePort {
     }
 }
 
+/// A range beside the echo's port 7, without translation.
+fn media() -> ServicePort {
+    let ServicePort { backends, vip, .. } = echo();
+    let backends = backends.into_iter().map(|backend| Backend { port: 0, state: BackendState::Active, ..backend });
+    ServicePort {
+        project: "blue".into(),
+        service: "media".into(),
+        vip,
+        protocol: Protocol::Udp,
+        port: 7,
+        port_last: 4_099,
+        mode: Mode::Dsr,
+        sources: Sources { allow: 2, deny: 1 },
+        table_size: 251,
+        table_digest: "cafe".into(),
+        settled: true,
+        traffic: Traffic { forward_packets: 4, forward_bytes: 400, ..Traffic::default() },
+        backends: backends.collect(),
+    }
+}
+
 fn host(name: &str, vtep: Ipv4Addr, mac: Option<[u8; 6]>) -> Host {
-    Host { name: name.into(), vtep: vtep.into(), resolved: mac.is_some(), mac }
+    Host { name: name.into(), vtep: vtep.into(), resolved: mac.is_some(), mac, path_mtu: None }
 }

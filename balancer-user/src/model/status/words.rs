@@ -1,6 +1,6 @@
 //! Turns the model's words and MACs into JSON text and back.
 
-use crate::model::{BackendState, Protocol};
+use crate::model::{BackendState, Mode, Protocol};
 
 /// A value with a word of its own in config, metrics and CLI.
 pub(super) trait Word: Copy + 'static {
@@ -13,6 +13,14 @@ pub(super) trait Word: Copy + 'static {
 
 impl Word for Protocol {
     const ALL: &'static [Self] = &[Self::Tcp, Self::Udp];
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
+impl Word for Mode {
+    const ALL: &'static [Self] = &[Self::Nat, Self::Dsr];
 
     fn word(self) -> &'static str {
         self.name()

@@ -2,7 +2,7 @@
 
 use balancer_common::{
     abi::{Service, Slot},
-    service::{SERVICE_CLIENT_AFFINITY, SERVICE_TRANSITION_TCP, SERVICE_TRANSITION_UDP},
+    service::{SERVICE_TRANSITION_TCP, SERVICE_TRANSITION_UDP},
 };
 
 use super::Apply;
@@ -12,7 +12,7 @@ use crate::{
         ReconcileError, Unsettled,
         error::Step as _,
         render::WantedPort,
-        table::{self, Filled},
+        table::{self, Filled, HASH_FLAGS},
         transition::{self, Swap, Swapped},
     },
 };
@@ -105,7 +105,7 @@ fn next<T: Tables>(
     (before, old): (&Service, &[Slot]),
 ) -> Swapped {
     let (owners, wanted) = (&filled.owners, &port.entry);
-    if before.hash_key != wanted.hash_key || (before.flags ^ wanted.flags) & SERVICE_CLIENT_AFFINITY != 0 {
+    if before.hash_key != wanted.hash_key || (before.flags ^ wanted.flags) & HASH_FLAGS != 0 {
         return Swapped { slots: transition::unknown(owners), opens: false, changed: owners.len() };
     }
     let resized = transition::resized(old, owners.len());

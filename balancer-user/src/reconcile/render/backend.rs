@@ -4,10 +4,10 @@ use balancer_common::{
     abi::{Backend, Host},
     checksum::Delta,
     id::{BackendId, BackendRef, HostId},
-    service::{Address, BACKEND_EXCEPTIONS, FAMILY_IPV4, STATE_ACTIVE, STATE_DEAD, STATE_DRAINING},
+    service::{Address, BACKEND_EXCEPTIONS, FAMILY_IPV4, SERVICE_DSR, STATE_ACTIVE, STATE_DEAD, STATE_DRAINING},
 };
 
-use super::{Inputs, WantedBackend, WantedPort, address, id::Pool};
+use super::{Inputs, WantedBackend, WantedPort, address, id::Pool, range::is_range};
 use crate::{
     model::{self, BackendState, Project},
     reconcile::{
@@ -16,13 +16,13 @@ use crate::{
     },
 };
 
-/// What tells a backend from all others on every gateway: address, port, VNI. No name, id or MAC is in it.
+/// What tells a backend from all others on every gateway: container address, port, VNI. No name, id or MAC is in it.
 pub(in crate::reconcile) type Identity = [u8; 22];
 
 /// The identity of an entry; its order is the order of candidates in every table.
 pub(in crate::reconcile) fn identity(entry: &Backend) -> Identity {
     let mut identity = [0; 22];
-    identity[..16].copy_from_slice(&entry.address);
+    identity[..16].copy_from_slice(&entry.container);
     identity[16..18].copy_from_slice(&entry.port);
     identity[18..].copy_from_slice(&entry.vni.to_be_bytes());
     identity
@@ -65,14 +65,21 @@ pub(super) fn render(
 /// Everything but reference, flags and what follows from them.
 fn body(port: &WantedPort, project: &Project, host: HostId, backend: &model::Backend) -> Backend {
     let service = &port.entry;
-    let address = address::bytes(backend.address);
-    let container_port = backend.port.to_be_bytes();
+    let container = address::bytes(backend.address);
+    let is_dsr = service.flags & SERVICE_DSR != 0;
+    let target = if is_dsr { service.vip } else { container };
+    // Behind a range packets keep their port, whatever it is.
+    let (vip_port, target_port) = match (is_range(service), is_dsr) {
+        (true, _) => ([0; 2], [0; 2]),
+        (false, true) => (service.port, service.port),
+        (false, false) => (service.port, backend.port.to_be_bytes()),
+    };
     let mut macs = [0; 12];
     macs[..6].copy_from_slice(&backend.mac);
     macs[6..].copy_from_slice(&project.gateway_mac);
-    let (vip_bytes, address_bytes) = (plain(&service.vip, service.family), plain(&address, service.family));
-    let old = [vip_bytes, &service.port].concat();
-    let new = [address_bytes, &container_port].concat();
+    let (vip_bytes, target_bytes) = (plain(&service.vip, service.family), plain(&target, service.family));
+    let old = [vip_bytes, &vip_port].concat();
+    let new = [target_bytes, &target_port].concat();
     let is_ipv4 = service.family == FAMILY_IPV4;
     Backend {
         state: match backend.state {
@@ -82,18 +89,19 @@ fn body(port: &WantedPort, project: &Project, host: HostId, backend: &model::Bac
         },
         service: port.id.0,
         host: host.0,
-        address,
+        address: target,
         macs,
         vni_field: (service.vni << 8).to_be_bytes(),
-        port: container_port,
-        l4_delta: Delta::of(&old, &new).0,
-        l3_delta: if is_ipv4 { Delta::of(vip_bytes, address_bytes).0 } else { 0 },
+        port: target_port,
+        l4_delta: if is_dsr { 0 } else { Delta::of(&old, &new).0 },
+        l3_delta: if is_ipv4 && !is_dsr { Delta::of(vip_bytes, target_bytes).0 } else { 0 },
         protocol: service.protocol,
         family: service.family,
         vip: service.vip,
         gateway: gateway_address(project, is_ipv4),
         vni: service.vni,
-        vip_port: service.port,
+        vip_port,
+        container,
         ..Backend::default()
     }
 }

@@ -5,18 +5,21 @@ use std::collections::{BTreeMap, HashMap};
 use balancer_common::{
     abi::Service,
     id::ServiceId,
-    service::{Address, SERVICE_CLIENT_AFFINITY},
+    service::{
+        Address, SERVICE_CAREFUL, SERVICE_CLIENT_AFFINITY, SERVICE_DSR, SERVICE_HASH_NO_ADDRESS, SERVICE_HASH_VIP_PORT,
+        SERVICE_RANGES, SERVICE_SOURCES,
+    },
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{Inputs, WantedPort, address, id::Pool};
+use super::{Inputs, WantedPort, address, id::Pool, range::is_range};
 use crate::{
-    model::{Affinity, HashSecret, ServicePort},
+    model::{HashFields, HashSecret, Mode, ServicePort},
     reconcile::ReconcileError,
 };
 
-/// What makes two entries the same service port: VIP, protocol, port, VNI.
-type Identity = (Address, u8, [u8; 2], u32);
+/// What makes two entries the same service port: VIP, protocol, first and last port, VNI.
+type Identity = (Address, u8, [[u8; 2]; 2], u32);
 
 /// Entries of the service ports in their order, without backends yet, and one for each VIP's address.
 pub(super) struct Rendered {
@@ -24,10 +27,11 @@ pub(super) struct Rendered {
     pub vips: Vec<(ServiceId, Service)>,
 }
 
-/// Renders them under the ids that they have.
-pub(super) fn render(inputs: &Inputs<'_>) -> Result<Rendered, ReconcileError> {
+/// Renders them under the ids that they have; `projects` has the positions of the projects' budgets by VNI.
+pub(super) fn render(inputs: &Inputs<'_>, projects: &HashMap<u32, u32>) -> Result<Rendered, ReconcileError> {
     let Inputs { desired, current, .. } = inputs;
-    let ports: Vec<Service> = desired.service_ports.iter().map(|port| entry(inputs, port)).collect();
+    let placed = |entry: Service| Service { project: projects.get(&entry.vni).copied().unwrap_or(0), ..entry };
+    let ports: Vec<Service> = desired.service_ports.iter().map(|port| placed(entry(inputs, port))).collect();
     let vips = vips(&ports);
     let known: HashMap<Identity, ServiceId> =
         current.services.iter().rev().map(|(id, service)| (identity(service), *id)).collect();
@@ -45,7 +49,7 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Result<Rendered, ReconcileError> {
 }
 
 fn identity(service: &Service) -> Identity {
-    (service.vip, service.protocol, service.port, service.vni)
+    (service.vip, service.protocol, [service.port, service.port_last], service.vni)
 }
 
 fn entry(inputs: &Inputs<'_>, port: &ServicePort) -> Service {
@@ -57,16 +61,27 @@ fn entry(inputs: &Inputs<'_>, port: &ServicePort) -> Service {
         port: port.port.to_be_bytes(),
         protocol: port.protocol.number(),
         family: address::family(port.vip),
-        table_class: port.table_class as u32,
-        flags: match port.affinity {
-            Affinity::Flow => 0,
-            Affinity::Client => SERVICE_CLIENT_AFFINITY,
-        },
+        table_class: port.table_class as u16,
+        port_last: port.port_last.to_be_bytes(),
+        flags: flags(port),
         ..Service::default()
     }
 }
 
-/// The same on every gateway with the same secret, and useless for any other service port.
+/// All flags but those of the window.
+fn flags(port: &ServicePort) -> u32 {
+    let HashFields { client_address, client_port, vip_port } = port.hash;
+    let when = |holds: bool, flags: u32| if holds { flags } else { 0 };
+    when(port.is_range(), SERVICE_CAREFUL)
+        | when(!client_port, SERVICE_CLIENT_AFFINITY)
+        | when(!client_address, SERVICE_HASH_NO_ADDRESS | SERVICE_CAREFUL)
+        | when(vip_port, SERVICE_HASH_VIP_PORT | SERVICE_CAREFUL)
+        | when(!port.sources.is_open(), SERVICE_SOURCES)
+        | when(port.mode == Mode::Dsr, SERVICE_DSR)
+}
+
+/// The same on every gateway with the same secret, and useless for any other service port. Of a range the first port counts, so
+/// that flows keep their slots when its end moves.
 fn hash_key(secret: &HashSecret, vip: Address, port: &ServicePort) -> [u64; 2] {
     let mut digest = Sha256::new();
     digest.update(secret.0);
@@ -90,6 +105,9 @@ fn vips(ports: &[Service]) -> Vec<Service> {
         let alone = Service { vip: port.vip, vni: port.vni, family: port.family, ..Service::default() };
         let known = vips.entry(port.vip).or_insert(alone);
         known.vni = known.vni.min(port.vni);
+        if is_range(port) {
+            known.flags |= SERVICE_RANGES;
+        }
     }
     vips.into_values().collect()
 }

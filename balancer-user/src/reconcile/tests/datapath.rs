@@ -6,10 +6,12 @@ use balancer_common::{
     flow::FlowHash,
     id::BackendRef,
     index::{Place, service_ipv4, service_ipv6},
+    range::{PORT_BITS, RangeKey},
     service::{
-        FAMILY_IPV4, PHASE_TRANSITION, SERVICE_CLIENT_AFFINITY, SERVICE_TRANSITION_TCP, SERVICE_TRANSITION_UDP,
-        STATE_ACTIVE, STATE_DEAD, STATE_DRAINING,
+        Address, FAMILY_IPV4, PHASE_TRANSITION, SERVICE_RANGES, SERVICE_SOURCES, SERVICE_TRANSITION_TCP,
+        SERVICE_TRANSITION_UDP, STATE_ACTIVE, STATE_DEAD, STATE_DRAINING,
     },
+    source::{SOURCE_ALLOW, SourceKey},
 };
 
 use super::fake::Fake;
@@ -44,8 +46,16 @@ pub(super) fn forward(fake: &mut Fake, key: &FlowKey, signal: Signal) -> Option<
     Some(reference)
 }
 
-/// The service port of a key, found through the index as a frame finds it.
+/// The service port of a key, found as a frame finds it: through the index, else as a range.
 pub(super) fn find(fake: &Fake, key: &FlowKey) -> Option<u32> {
+    indexed(fake, key).or_else(|| {
+        let alone = indexed(fake, &FlowKey { vip: key.vip, ..FlowKey::default() })?;
+        let has_ranges = fake.services[alone as usize].flags & SERVICE_RANGES != 0;
+        has_ranges.then(|| ranged(fake, alone, key)).flatten()
+    })
+}
+
+fn indexed(fake: &Fake, key: &FlowKey) -> Option<u32> {
     let v = &key.vip;
     let (place, family) = if v[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff] {
         (service_ipv4([v[12], v[13], v[14], v[15]], key.protocol, key.vip_port), FAMILY_IPV4)
@@ -65,15 +75,37 @@ pub(super) fn find(fake: &Fake, key: &FlowKey) -> Option<u32> {
     })
 }
 
-fn hash(request: &Request<'_>) -> FlowHash {
-    let (key, service) = (request.key, &request.service);
-    let port = if service.flags & SERVICE_CLIENT_AFFINITY == 0 { key.client_port } else { [0; 2] };
-    let c = &key.client;
-    if service.family == FAMILY_IPV4 {
-        FlowHash::ipv4(service.hash_key, [c[12], c[13], c[14], c[15]], port)
-    } else {
-        FlowHash::ipv6(service.hash_key, c, port)
+/// The longest prefix decides, and the entry that it names is looked at in full.
+fn ranged(fake: &Fake, alone: u32, key: &FlowKey) -> Option<u32> {
+    let port = u16::from_be_bytes(key.vip_port);
+    let id = (0..=PORT_BITS).rev().find_map(|bits| {
+        let masked = port & u16::try_from(u32::from(u16::MAX) << (PORT_BITS - bits) & 0xffff).unwrap();
+        fake.ranges.get(&RangeKey::of(alone, key.protocol, masked.to_be_bytes(), bits)).copied()
+    })?;
+    let s = &fake.services[id as usize];
+    let holds = (u16::from_be_bytes(s.port)..=u16::from_be_bytes(s.port_last)).contains(&port);
+    assert!((s.vip, s.protocol) == (key.vip, key.protocol) && holds, "a prefix leads astray: {s:?}");
+    Some(id)
+}
+
+/// Whether a service port's list lets a client in; an error where there is no list that could say.
+pub(super) fn lets_in(fake: &Fake, id: u32, client: &Address) -> Result<bool, String> {
+    if fake.services[id as usize].flags & SERVICE_SOURCES == 0 {
+        return Ok(true);
     }
+    let list = fake.policies.get(&id).map_or(0, |policy| policy.sources);
+    let found = (0..=128_u32).rev().find_map(|bits| {
+        let masked = u128::from_be_bytes(*client) & u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+        fake.sources.get(&SourceKey::of(list, masked.to_be_bytes(), bits))
+    });
+    found
+        .map(|verdict| *verdict == SOURCE_ALLOW)
+        .ok_or_else(|| format!("service {id} names list {list:x}, which is not there"))
+}
+
+fn hash(request: &Request<'_>) -> FlowHash {
+    let key = request.key;
+    FlowHash::of(&request.service, &key.client, key.client_port, key.vip_port)
 }
 
 fn slot(fake: &Fake, request: &Request<'_>, hash: FlowHash) -> Slot {

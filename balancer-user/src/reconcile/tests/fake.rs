@@ -6,16 +6,18 @@ use std::{
 };
 
 use balancer_common::{
-    abi::{Backend, ClientRoutes, Gateway, Host, Service, Slot, TABLE_SIZES},
+    abi::{Backend, ClientRoutes, Gateway, Host, Policy, Service, Slot, TABLE_SIZES},
     conntrack::{FlowEntry, FlowKey, Signal},
     index::Bucket,
+    range::{RangeKey, ReplyRangeKey},
     service::{Address, STATE_FREE},
+    source::SourceKey,
 };
 
 use super::datapath;
-use crate::model::tables::{Index, Tables};
+use crate::model::tables::{Index, Tables, Trie};
 
-/// What a flow's backend is to the outside: address and port.
+/// What a flow's backend is to the outside: the container's address and port.
 pub(super) type Home = (Address, [u8; 2]);
 
 /// A crash in the middle of an apply, thrown by the write that it comes after.
@@ -27,6 +29,11 @@ pub(super) struct Fake {
     pub services: Vec<Service>,
     pub backends: Vec<Backend>,
     pub hosts: Vec<Host>,
+    /// Those that are not zero.
+    pub policies: BTreeMap<u32, Policy>,
+    pub sources: BTreeMap<SourceKey, u32>,
+    pub ranges: BTreeMap<RangeKey, u32>,
+    pub reply_ranges: BTreeMap<ReplyRangeKey, u32>,
     pub client_routes: [ClientRoutes; 2],
     pub buckets: [HashMap<u32, Bucket>; 2],
     pub tables: BTreeMap<(usize, u32), Vec<Slot>>,
@@ -39,6 +46,8 @@ pub(super) struct Fake {
     pub crash_after: Option<usize>,
     /// Flows that send a frame after every write, and where it has to arrive.
     pub watched: Vec<(FlowKey, Home)>,
+    /// Said of the maps after every write; what it returns is a fault.
+    pub watch: Option<fn(&Self) -> Option<String>>,
     pub faults: Vec<String>,
 }
 
@@ -49,6 +58,10 @@ impl Fake {
             services: vec![Service::default(); services],
             backends: vec![Backend::default(); backends],
             hosts: vec![Host::default(); hosts],
+            policies: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            ranges: BTreeMap::new(),
+            reply_ranges: BTreeMap::new(),
             client_routes: [ClientRoutes::default(); 2],
             buckets: [HashMap::new(), HashMap::new()],
             tables: BTreeMap::new(),
@@ -58,6 +71,7 @@ impl Fake {
             writes: 0,
             crash_after: None,
             watched: Vec::new(),
+            watch: None,
             faults: Vec::new(),
         }
     }
@@ -65,7 +79,7 @@ impl Fake {
     /// Where a backend is, by reference.
     pub(super) fn home(&self, reference: u32) -> Home {
         let backend = &self.backends[(reference & 0xf_ffff) as usize];
-        (backend.address, backend.port)
+        (backend.container, backend.port)
     }
 
     fn written(&mut self) {
@@ -76,6 +90,9 @@ impl Fake {
                 self.faults.push(format!("write {}: {key:?} belongs to {home:?}, went to {reached:?}", self.writes));
             }
             self.watched.push((key, home));
+        }
+        if let Some(fault) = self.watch.and_then(|watch| watch(self)) {
+            self.faults.push(format!("write {}: {fault}", self.writes));
         }
         if let Some(left) = &mut self.crash_after {
             if *left == 0 {
@@ -92,6 +109,34 @@ fn number(index: Index) -> usize {
         Index::Services => 0,
         Index::Replies => 1,
     }
+}
+
+macro_rules! trie {
+    ($($key:ty, $map:ident;)*) => {$(
+        impl Trie<$key> for Fake {
+            fn prefixes(&self) -> io::Result<Vec<($key, u32)>> {
+                Ok(self.$map.iter().map(|(key, value)| (*key, *value)).collect())
+            }
+
+            fn put_prefix(&mut self, key: &$key, value: u32) -> io::Result<()> {
+                self.$map.insert(*key, value);
+                self.written();
+                Ok(())
+            }
+
+            fn remove_prefix(&mut self, key: &$key) -> io::Result<()> {
+                self.$map.remove(key);
+                self.written();
+                Ok(())
+            }
+        }
+    )*};
+}
+
+trie! {
+    SourceKey, sources;
+    RangeKey, ranges;
+    ReplyRangeKey, reply_ranges;
 }
 
 impl Tables for Fake {
@@ -116,6 +161,21 @@ impl Tables for Fake {
         let old = self.services[id as usize];
         let (vlan_outer, vlan_inner) = if old.vip == value.vip { (old.vlan_outer, old.vlan_inner) } else { (0, 0) };
         self.services[id as usize] = Service { vlan_outer, vlan_inner, ..*value };
+        self.written();
+    }
+
+    fn policies(&self) -> Vec<(u32, Policy)> {
+        self.policies.iter().map(|(id, policy)| (*id, *policy)).collect()
+    }
+
+    fn set_policy(&mut self, id: u32, value: &Policy) {
+        let spent_until_ns = self.policies.get(&id).map_or(0, |policy| policy.spent_until_ns);
+        self.policies.insert(id, Policy { spent_until_ns, ..*value });
+        self.written();
+    }
+
+    fn free_policy(&mut self, id: u32) {
+        self.policies.remove(&id);
         self.written();
     }
 

@@ -38,8 +38,11 @@ pub(super) struct Lab {
 
 impl Lab {
     pub(super) fn new() -> Self {
-        let mut lab =
-            Self { world: World::new(), fake: Fake::new(16, 48, 8), reconciler: Reconciler::new(), flows: Vec::new() };
+        Self::of(World::new())
+    }
+
+    pub(super) fn of(world: World) -> Self {
+        let mut lab = Self { world, fake: Fake::new(16, 48, 8), reconciler: Reconciler::new(), flows: Vec::new() };
         lab.reconcile();
         lab
     }
@@ -126,7 +129,7 @@ impl Lab {
         let key = FlowKey {
             client,
             vip,
-            vip_port: port.port.to_be_bytes(),
+            vip_port: (port.port + u16::from(client_port) % (port.last - port.port + 1)).to_be_bytes(),
             client_port: [200, client_port],
             protocol: port.protocol.number(),
             reserved: [0; 3],
@@ -184,6 +187,7 @@ impl Lab {
     /// What holds after every operation.
     pub(super) fn check(&self) {
         assert_eq!(self.fake.faults, Vec::<String>::new());
+        self.check_places();
         for ((_, service), slots) in &self.fake.tables {
             let entry = self.fake.services[*service as usize];
             assert_ne!(entry.family, 0, "a table without a service port");
@@ -195,6 +199,41 @@ impl Lab {
                     assert_eq!(backend.vni, entry.vni);
                 }
             }
+        }
+    }
+
+    /// Nothing is left of lists that nobody names, ranges that are gone, and policies of nobody.
+    fn check_places(&self) {
+        let fake = &self.fake;
+        for (id, service) in (0_u32..).zip(&fake.services).filter(|(_, service)| service.protocol != 0) {
+            assert!(
+                fake.policies.contains_key(&id) && fake.policies.contains_key(&service.project),
+                "{id} {service:?}"
+            );
+            for (other, same) in (0_u32..).zip(&fake.services).filter(|(_, other)| other.protocol != 0) {
+                assert_eq!(same.vni == service.vni, same.project == service.project, "{id} and {other}");
+            }
+        }
+        for id in fake.policies.keys() {
+            let is_named = fake.services.iter().any(|service| service.project == *id);
+            assert!(
+                is_named || fake.services.get(*id as usize).is_some_and(|service| service.family != 0),
+                "policy {id}"
+            );
+        }
+        for key in fake.sources.keys() {
+            let list = u64::from_ne_bytes(key.list);
+            assert!(fake.policies.values().any(|policy| policy.sources == list), "{key:?}");
+        }
+        for (key, id) in &fake.ranges {
+            let service = fake.services[*id as usize];
+            assert!(service.port != service.port_last && key.protocol == service.protocol, "{key:?}");
+            assert_eq!(fake.services[u32::from_ne_bytes(key.vip) as usize].vip, service.vip);
+        }
+        for (key, id) in &fake.reply_ranges {
+            let backend = fake.backends[*id as usize];
+            assert_eq!((key.address, key.vni), (backend.container, backend.vni.to_ne_bytes()));
+            assert!(backend.state != STATE_FREE && backend.port == [0; 2]);
         }
     }
 
@@ -234,8 +273,8 @@ fn is_usable(desired: &Desired, key: &FlowKey, home: Home) -> bool {
         std::net::IpAddr::V6(v6) => v6.octets(),
     };
     desired.service_ports.iter().any(|port| {
-        let mine = (bytes(port.vip), port.port.to_be_bytes(), port.protocol.number());
-        mine == (key.vip, key.vip_port, key.protocol)
+        (bytes(port.vip), port.protocol.number()) == (key.vip, key.protocol)
+            && (port.port..=port.port_last).contains(&u16::from_be_bytes(key.vip_port))
             && port.backends.iter().any(|backend| {
                 (bytes(backend.address), backend.port.to_be_bytes()) == home && backend.state != BackendState::Dead
             })

@@ -1,13 +1,16 @@
 //! Turns random operations into the properties that decisions 1 and 2 of the architecture promise.
 
-use balancer_common::{conntrack::Signal, service::STATE_ACTIVE};
+use balancer_common::{
+    conntrack::Signal,
+    service::{STATE_ACTIVE, mapped},
+};
 use proptest::prelude::*;
 
 use super::{
     datapath,
     fake::Fake,
     lab::{self, Lab},
-    world::{Member, Port, TCP_IDLE, World},
+    world::{self, Member, Port, TCP_IDLE, World},
 };
 use crate::{
     model::{BackendState, Desired},
@@ -19,7 +22,8 @@ proptest! {
 
     #[test]
     fn established_flows_stay_through_any_operations(operations in proptest::collection::vec(any::<[u8; 4]>(), 1..80)) {
-        let mut lab = Lab::new();
+        let mut lab = Lab::of(World::with_range());
+        lab.fake.watch = Some(every_list_is_whole);
         for operation in operations {
             operate(&mut lab, operation);
         }
@@ -36,10 +40,10 @@ fn cases() -> u32 {
 }
 
 fn operate(lab: &mut Lab, [what, a, b, c]: [u8; 4]) {
-    match what % 20 {
+    match what % 21 {
         0..=4 => {
             for client_port in 0..=(b % 8) {
-                lab.open(usize::from(a % 4), c, client_port);
+                lab.open(usize::from(a % PORTS), c, client_port);
             }
             return;
         }
@@ -50,20 +54,47 @@ fn operate(lab: &mut Lab, [what, a, b, c]: [u8; 4]) {
         9 => {
             lab.world.hosts.insert(a % 6, usize::from(b % 3));
         }
-        10 => toggle_port(lab, usize::from(a % 4)),
+        10 => toggle_port(lab, usize::from(a % PORTS)),
         11 => {
             change(&mut lab.world, [a, b, c]);
             lab.crash(usize::from(c % 40));
         }
+        20 => change_sources(&mut lab.world, [a, b]),
         12 => return lab.pass(u64::from(a), |_, _| false),
         _ => change(&mut lab.world, [a, b, c]),
     }
     lab.reconcile_watching(|at| b & 1 == 0 && at % 3 == usize::from(c % 3));
 }
 
+/// Service ports of the world.
+const PORTS: u8 = 5;
+
+/// Who may use one service port, or up to which port it reaches.
+fn change_sources(world: &mut World, [a, b]: [u8; 2]) {
+    let Some(port) = &mut world.ports[usize::from(a % PORTS)] else { return };
+    port.sources = match b % 4 {
+        0 => world::sources(&[], &[]),
+        1 => world::sources(&["198.51.100.0/24", "::/0"], &[]),
+        2 => world::sources(&[], &["10.0.0.0/8", "fd00::/8"]),
+        _ => world::sources(&["198.51.100.0/24", "::/0"], &["10.0.0.0/8"]),
+    };
+}
+
+/// Every list that a service port names lets this client in.
+fn every_list_is_whole(fake: &Fake) -> Option<String> {
+    let client = mapped([198, 51, 100, 7]);
+    let services = (0_u32..).zip(&fake.services).filter(|(_, service)| service.protocol != 0);
+    let faults = services.filter_map(|(id, _)| match datapath::lets_in(fake, id, &client) {
+        Ok(true) => None,
+        Ok(false) => Some(format!("service {id} keeps out a client that all lists let in")),
+        Err(fault) => Some(fault),
+    });
+    faults.into_iter().next()
+}
+
 /// Changes one member of one service port, or several at once.
 fn change(world: &mut World, [a, b, c]: [u8; 3]) {
-    let Some(port) = &mut world.ports[usize::from(a % 4)] else { return };
+    let Some(port) = &mut world.ports[usize::from(a % PORTS)] else { return };
     for turn in 0..=(a / 4 % 3) {
         change_member(port, (b.wrapping_add(turn)) % 6, c.rotate_left(u32::from(turn) * 3));
     }
@@ -87,7 +118,7 @@ fn change_member(port: &mut Port, number: u8, how: u8) {
 }
 
 fn toggle_port(lab: &mut Lab, at: usize) {
-    let all = World::new().ports;
+    let all = World::with_range().ports;
     let port = &mut lab.world.ports[at];
     *port = if port.is_some() { None } else { all[at].clone() };
 }
@@ -103,7 +134,9 @@ fn everything_settles(lab: &mut Lab) {
 }
 
 fn settled_slots_remember_no_syn(lab: &mut Lab) {
-    for (port, client_port) in (0..4).flat_map(|port| (0..30).map(move |client_port| (port, client_port))) {
+    for (port, client_port) in
+        (0..usize::from(PORTS)).flat_map(|port| (0..30).map(move |client_port| (port, client_port)))
+    {
         let all_active = lab.world.ports[port]
             .as_ref()
             .is_some_and(|port| port.members.values().all(|member| member.state != BackendState::Dead));

@@ -201,6 +201,21 @@ fn next_hops_are_written_in_place() {
 }
 
 #[test]
+fn the_smallest_mtu_known_of_a_host_counts() {
+    let mut lab = Lab::new();
+    lab.world.view.path_mtus.insert(vtep(0), 1400);
+    assert_eq!(lab.reconcile(), Report { hosts_changed: 1, ..Report::default() });
+    assert_eq!((lab.fake.hosts[1].inner_mtu, lab.fake.hosts[2].inner_mtu), (1350, 1550));
+    lab.world.view.path_mtus.insert(vtep(0), 9000);
+    lab.reconcile();
+    assert_eq!(lab.fake.hosts[1].inner_mtu, 1550);
+    lab.world.view.hosts.get_mut(&vtep(0)).unwrap().mtu = 65_535;
+    lab.world.view.path_mtus.clear();
+    lab.reconcile();
+    assert_eq!(lab.fake.hosts[1].inner_mtu, balancer_common::abi::INNER_MTU_MAX);
+}
+
+#[test]
 fn client_routes_in_short_or_the_kernel() {
     let mut lab = Lab::new();
     let prefix: ipnet::IpNet = "10.1.2.3/8".parse().unwrap();
@@ -215,11 +230,16 @@ fn client_routes_in_short_or_the_kernel() {
 
 #[test]
 fn removing_everything_leaves_only_generations() {
-    let mut lab = Lab::new();
+    let mut lab = Lab::of(world::World::with_range());
+    lab.world.ports[0].as_mut().unwrap().sources = world::sources(&["10.0.0.0/8"], &[]);
+    lab.reconcile();
+    assert!(!lab.fake.sources.is_empty() && !lab.fake.ranges.is_empty() && !lab.fake.reply_ranges.is_empty());
     lab.world.ports.iter_mut().for_each(|port| *port = None);
     lab.reconcile();
     assert!(lab.fake.tables.is_empty() && lab.fake.services.iter().all(|entry| entry.family == 0));
     assert!(lab.fake.backends.iter().all(|entry| entry.state == STATE_FREE));
+    assert!(lab.fake.sources.is_empty() && lab.fake.ranges.is_empty() && lab.fake.reply_ranges.is_empty());
+    assert!(lab.fake.policies.is_empty() && lab.fake.gateway.flags == 0);
     let entries = lab.fake.buckets.iter().flat_map(|buckets| buckets.values());
     assert!(entries.into_iter().all(|bucket| *bucket == Default::default()));
     assert_eq!(lab.fake.hosts.iter().filter(|host| host.family != 0).count(), world::HOSTS);

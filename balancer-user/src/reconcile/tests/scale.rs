@@ -1,35 +1,43 @@
 //! Turns large configs into the time that they take, so that nothing quadratic slips in.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Instant,
+};
+
+use ipnet::Ipv4Net;
 
 use super::{
     fake::Fake,
     lab,
-    world::{Port, World, active},
+    world::{self, Port, World, active},
 };
 use crate::{
-    model::{Affinity, BackendState, Desired, Protocol},
+    model::{BackendState, Desired, Protocol, Sources},
     reconcile::{Reconciler, Report},
 };
 
 /// Fewer without optimisation, where only the counts are checked.
 const PORTS: u16 = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
 const BACKENDS: u8 = 10;
+/// Prefixes of the list of sources that all of them share.
+const PREFIXES: u32 = 10_000;
 
-/// Many service ports with 10 backends each, every one with containers of its own.
+/// Many service ports with 10 backends each, every one with containers of its own, and one list of sources for all.
 fn large() -> (World, Desired) {
     let mut world = World::new();
+    let denied = (0..PREFIXES).map(|number| Ipv4Net::new(Ipv4Addr::from(number << 8), 24).unwrap().into()).collect();
+    let list = Arc::new(Sources { allow: Vec::new(), deny: denied });
     world.ports = (0..PORTS)
         .map(|number| {
             let [high, low] = (number / 4).to_be_bytes();
+            let vip = IpAddr::from([192, 18, high, low]);
             Some(Port {
-                project: 0,
-                vip: IpAddr::from([192, 18, high, low]),
-                protocol: Protocol::Tcp,
-                port: 80 + number % 4,
-                class: 0,
-                affinity: Affinity::Flow,
+                sources: Arc::clone(&list),
                 members: (0..BACKENDS).map(|number| (number, active(1))).collect::<BTreeMap<_, _>>(),
+                ..world::port(0, vip, Protocol::Tcp, 80 + number % 4)
             })
         })
         .collect();
@@ -56,6 +64,7 @@ fn ten_thousand_service_ports_are_no_trouble() {
     };
     let (report, fill) = timed("fill", &mut reconciler, &desired, &mut fake);
     assert_eq!((report.backends_added, report.tables_put), (usize::from(PORTS) * 10, usize::from(PORTS)));
+    assert_eq!(report.source_entries, PREFIXES as usize + 1);
     let (report, _) = timed("nothing", &mut reconciler, &desired, &mut fake);
     assert_eq!(report, Report::default());
     desired.service_ports[500].backends[3].state = BackendState::Dead;

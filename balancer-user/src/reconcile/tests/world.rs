@@ -3,14 +3,15 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
     time::Duration,
 };
 
 use balancer_common::id::Vni;
 
 use crate::model::{
-    Affinity, Backend, BackendState, Desired, Gateway, HashSecret, Host, NetworkView, NextHop, Project, Protocol,
-    ServicePort, Timeouts, XdpMode,
+    Backend, BackendState, Desired, Gateway, HashFields, HashSecret, Host, Mode, NetworkView, NextHop, Project,
+    Protocol, ServicePort, Sources, Timeouts, XdpMode,
 };
 
 /// Idle times of the tests, seconds.
@@ -32,8 +33,13 @@ pub(super) struct Port {
     pub vip: IpAddr,
     pub protocol: Protocol,
     pub port: u16,
+    /// The last of a range, else equal to `port`.
+    pub last: u16,
+    pub mode: Mode,
     pub class: usize,
-    pub affinity: Affinity,
+    pub hash: HashFields,
+    pub sources: Arc<Sources>,
+    pub new_flows_per_second: u32,
     /// By number of container.
     pub members: BTreeMap<u8, Member>,
 }
@@ -60,20 +66,18 @@ impl World {
             (1, v6, Protocol::Tcp, 443),
             (0, IpAddr::from([192, 0, 2, 11]), Protocol::Tcp, 80),
         ];
-        let ports = ports.into_iter().map(|(project, vip, protocol, port)| {
-            Some(Port {
-                project,
-                vip,
-                protocol,
-                port,
-                class: 0,
-                affinity: Affinity::Flow,
-                members: BTreeMap::from([(1, active(1)), (2, active(1))]),
-            })
-        });
+        let ports =
+            ports.into_iter().map(|(project, vip, protocol, number)| Some(port(project, vip, protocol, number)));
         let hop = NextHop { ifindex: 3, source_mac: [2; 6], destination_mac: Some([4; 6]), mtu: 1600 };
         let view = NetworkView { hosts: (0..HOSTS).map(|at| (vtep(at), hop)).collect(), ..NetworkView::default() };
         Self { ports: ports.collect(), hosts: BTreeMap::new(), view }
+    }
+
+    /// A fifth one that is a range of 100 ports beside the second.
+    pub(super) fn with_range() -> Self {
+        let mut world = Self::new();
+        world.ports.push(Some(Port { last: 9099, ..port(0, IpAddr::from([192, 0, 2, 10]), Protocol::Udp, 9000) }));
+        world
     }
 
     /// The long form.
@@ -92,7 +96,7 @@ impl World {
             host: self.hosts.get(number).copied().unwrap_or(0),
             address: address(port.vip, *number),
             mac: [2, 0, 0, 0, 0, *number],
-            port: 8080,
+            port: if port.port == port.last { container_port(port) } else { 0 },
             weight: member.weight,
             state: member.state,
         });
@@ -103,10 +107,44 @@ impl World {
             protocol: port.protocol,
             port: port.port,
             table_class: port.class,
-            affinity: port.affinity,
+            port_last: port.last,
+            mode: port.mode,
+            hash: port.hash,
+            sources: Arc::clone(&port.sources),
+            new_flows_per_second: port.new_flows_per_second,
             backends: backends.collect(),
         }
     }
+}
+
+/// A service port of two containers.
+pub(super) fn port(project: usize, vip: IpAddr, protocol: Protocol, port: u16) -> Port {
+    Port {
+        project,
+        vip,
+        protocol,
+        port,
+        last: port,
+        mode: Mode::Nat,
+        class: 0,
+        hash: HashFields::FLOW,
+        sources: Arc::default(),
+        new_flows_per_second: ServicePort::NEW_FLOWS_DEFAULT,
+        members: BTreeMap::from([(1, active(1)), (2, active(1))]),
+    }
+}
+
+fn container_port(port: &Port) -> u16 {
+    match port.mode {
+        Mode::Nat => 8080,
+        Mode::Dsr => port.port,
+    }
+}
+
+/// A list of sources.
+pub(super) fn sources(allow: &[&str], deny: &[&str]) -> Arc<Sources> {
+    let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    Arc::new(Sources { allow: nets(allow), deny: nets(deny) })
 }
 
 /// An active member.
@@ -134,6 +172,7 @@ fn project(vni: u32) -> Project {
         gateway_ipv4: Some(Ipv4Addr::new(10, 0, 0, 254)),
         gateway_ipv6: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0xff)),
         gateway_mac: [2, 0, 0, 0, 1, 0],
+        new_flows_per_second: Project::NEW_FLOWS_DEFAULT,
     }
 }
 
@@ -152,6 +191,7 @@ pub(super) fn gateway() -> Gateway {
             udp_idle: Duration::from_secs(UDP_IDLE),
         },
         flows_max: 1000,
+        icmp_errors_per_second: 1000,
         pin_dir: "/sys/fs/bpf/test".into(),
         state_dir: "/tmp".into(),
         admin_socket: "/tmp/admin.sock".into(),

@@ -25,9 +25,25 @@ fn what_there_is_none_of_has_no_table() {
     status.hosts.clear();
     status.service_ports.clear();
     status.reasons.clear();
+    status.cases.clear();
     let text = render(&status, SystemTime::now());
-    for header in ["HOST", "SERVICE PORT", "FRAMES"] {
+    for header in ["HOST", "SERVICE PORT", "FRAMES", "HARD CASES"] {
         assert!(!text.contains(header), "{text}");
+    }
+}
+
+#[test]
+fn a_service_port_says_what_is_special_about_it() {
+    let mut port = example::status().service_ports.remove(0);
+    for (mode, allow, deny, text) in [
+        (Mode::Nat, 0, 0, ""),
+        (Mode::Dsr, 0, 0, " dsr"),
+        (Mode::Nat, 1, 0, ", sources: 1 allowed"),
+        (Mode::Dsr, 0, 5, " dsr, sources: 5 denied"),
+        (Mode::Nat, 2, 3, ", sources: 2 allowed, 3 denied"),
+    ] {
+        (port.mode, port.sources) = (mode, Sources { allow, deny });
+        assert_eq!(details(&port), text);
     }
 }
 
