@@ -55,7 +55,8 @@ pub(crate) fn validate(merged: &Merged<'_>, report: &mut Report<'_>) -> Hosts {
             position += 1;
         }
     }
-    if let Some(finding) = limit(position, abi::HOSTS_MAX, ("hosts", "HOSTS_MAX")) {
+    // Id 0 is nobody's.
+    if let Some(finding) = limit(position, abi::HOSTS_MAX - 1, ("hosts", "HOSTS_MAX")) {
         report.add(&KeyPath::root(0).key("hosts"), finding);
     }
     hosts

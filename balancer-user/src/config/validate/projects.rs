@@ -50,10 +50,15 @@ pub(crate) fn validate(merged: &Merged<'_>, underlay: &Underlay<'_>, report: &mu
         }
     }
     let counts = published.counts();
+    // Of each kind, id 0 is nobody's.
     let findings = [
         limit(position, abi::PROJECTS_MAX - 1, ("projects", "PROJECTS_MAX")),
-        limit(counts.services, abi::SERVICES_MAX, ("service ports, one more counted for each VIP,", "SERVICES_MAX")),
-        limit(counts.backends, abi::BACKENDS_MAX, ("backends, counted for each service port,", "BACKENDS_MAX")),
+        limit(
+            counts.services,
+            abi::SERVICES_MAX - 1,
+            ("service ports, one more counted for each VIP,", "SERVICES_MAX"),
+        ),
+        limit(counts.backends, abi::BACKENDS_MAX - 1, ("backends, counted for each service port,", "BACKENDS_MAX")),
         limit(counts.ranges, abi::RANGES_MAX, ("prefixes of port ranges, counted for each VIP,", "RANGES_MAX")),
         limit(
             counts.reply_ranges,

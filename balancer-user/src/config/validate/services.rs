@@ -108,7 +108,7 @@ impl Published {
     /// Whether the datapath has no room for more anyway, so that nothing more need be kept.
     fn full(&self) -> bool {
         let Counts { services, backends, .. } = self.counts;
-        services > abi::SERVICES_MAX as usize || backends > abi::BACKENDS_MAX as usize
+        services >= abi::SERVICES_MAX as usize || backends >= abi::BACKENDS_MAX as usize
     }
 }
 
