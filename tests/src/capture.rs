@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
-use xtask::lab::{Lab, Service, checked};
+use xtask::lab::{Lab, NameServer, Service, checked};
 
 /// A running tcpdump on the gateway's port of the underlay.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ impl Frames {
     pub fn fields(&self, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
         let mut command = Command::new("tshark");
         command.args(["-n", "-r"]).arg(&self.file).args(["-d", "udp.port==4789,vxlan", "-Y", filter]);
+        // A payload is nobody's protocol: tshark would take it for one that is known by the client's ephemeral port.
+        command.args(["-d", &format!("udp.port=={},data", NameServer::ECHO_PORT)]);
         for check in ["ip.check_checksum", "tcp.check_checksum", "udp.check_checksum"] {
             command.arg("-o").arg(format!("{check}:TRUE"));
         }
