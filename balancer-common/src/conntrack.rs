@@ -1,6 +1,6 @@
 //! The conntrack's keys, entries and state transitions: only flows that a settled slot cannot place are in it.
 
-use crate::service::Address;
+use crate::service::{Address, Backend};
 
 /// A flow as the client sees it: the 5-tuple, network order. Keys are built on the BPF stack, hence their alignment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -50,6 +50,16 @@ pub struct ReplyKey {
     pub protocol: u8,
     /// Named padding.
     pub reserved: [u8; 7],
+}
+
+impl ReplyKey {
+    /// A reply flow from the container's side: any of its backend entries, the client's address mapped when IPv4, ports in network order.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(any: &Backend, client: Address, protocol: u8, [container_port, client_port]: [[u8; 2]; 2]) -> Self {
+        let (container, vni) = (any.container, any.vni);
+        Self { container, client, vni, container_port, client_port, protocol, reserved: [0; 7] }
+    }
 }
 
 const _: () = {

@@ -20,12 +20,13 @@ use balancer_common::{
     verdict::{Reason, Verdict},
     wire::{
         ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader},
-        icmp::IcmpHeader,
+        icmp::{IcmpHeader, kinds},
         ip::{Ip, PROTOCOL_UDP},
         ipv4::Ipv4Header,
         ipv6::Ipv6Header,
         quote::{QUOTE_AT, Quote},
         udp::UdpHeader,
+        walk::{WALK_EXTENSIONS, WALK_OPTIONS, Walk},
     },
 };
 
@@ -33,10 +34,7 @@ use crate::{
     cold,
     frame::{Frame, Header, global},
     maps,
-    stage::{
-        icmp::{self, Complaint},
-        parse,
-    },
+    stage::{icmp::Complaint, parse},
     value::Tags,
 };
 
@@ -47,8 +45,7 @@ const IP_AT: u32 = size_of::<EthernetHeader>() as u32;
 #[inline(always)]
 pub fn run(frame: &mut Frame) -> Verdict {
     maps::count_case(Case::Careful);
-    let handover = maps::handed_over();
-    let tags = Tags { outer: handover.vlan_outer, inner: handover.vlan_inner };
+    let tags = tags();
     let Some(ethertype) = frame.view::<EthernetHeader>(0).map(|ethernet| ethernet.ethertype) else {
         return Verdict::Pass(Reason::NotOurs);
     };
@@ -58,6 +55,24 @@ pub fn run(frame: &mut Frame) -> Verdict {
         _ => Verdict::Pass(Reason::NotOurs),
     };
     if tags.any() { parse::restore(frame, tags, verdict) } else { verdict }
+}
+
+/// The VLAN tags that the frame came with.
+#[inline(always)]
+fn tags() -> Tags {
+    let handover = maps::handed_over();
+    Tags { outer: handover.vlan_outer, inner: handover.vlan_inner }
+}
+
+/// Which of the hard headers were on the way to the transport header.
+#[inline(always)]
+fn count(walk: &Walk) {
+    if walk.flags & WALK_OPTIONS != 0 {
+        maps::count_case(Case::IpOptions);
+    }
+    if walk.flags & WALK_EXTENSIONS != 0 {
+        maps::count_case(Case::ExtensionHeaders);
+    }
 }
 
 /// One step after the other, each a global function that leaves what it found in this CPU's room and says what comes next: together
@@ -225,7 +240,7 @@ fn outer_error<I: Ip + Header>(frame: &Frame, vxlan_port: [u8; 2]) -> Verdict {
     let Some(scratch) = maps::scratch() else { return Verdict::Drop(Reason::Internal) };
     let icmp_at = IP_AT + size_of::<I>() as u32;
     let Some(icmp) = frame.load_header::<IcmpHeader, _>(icmp_at, &mut scratch.transport) else { return not_ours };
-    if (icmp.kind, icmp.code) != icmp::kinds::<I>().too_big {
+    if (icmp.kind, icmp.code) != kinds::<I>().too_big {
         return not_ours;
     }
     let Some(quoted) = frame.load_header::<I, _>(icmp_at + QUOTE_AT, &mut scratch.quoted_ip) else { return not_ours };

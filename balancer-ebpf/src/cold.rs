@@ -48,10 +48,14 @@ pub fn fallback(service: u32, hash: FlowHash) -> u32 {
     conntrack_fallback(service, hash.0)
 }
 
-/// Cuts padding off, or says that the frame holds less than its IP packet.
+/// Nothing behind the IP packet, and nothing of it missing: cuts padding off, or says that the frame holds less.
 #[inline(always)]
 pub fn fit(frame: &mut Frame, length: u32) -> Result<(), Verdict> {
-    if fit_length(frame.raw(), length) == 0 { Ok(()) } else { Err(Verdict::Drop(Reason::Truncated)) }
+    if length::fits(frame, length) || fit_length(frame.raw(), length) == 0 {
+        Ok(())
+    } else {
+        Err(Verdict::Drop(Reason::Truncated))
+    }
 }
 
 /// Answers the segment at `transport` with a reset.

@@ -254,6 +254,16 @@ pub fn spend(position: u32, now_ns: u64) -> bool {
     true
 }
 
+/// Spends one event of each of two budgets, for something to remember; false when one is spent.
+#[inline(always)]
+pub fn afford([first, second]: [u32; 2], now_ns: u64) -> bool {
+    let affordable = spend(first, now_ns) && spend(second, now_ns);
+    if !affordable {
+        count_case(Case::FlowStateless);
+    }
+    affordable
+}
+
 /// What a list of sources says of a client: a `SOURCE_*` word.
 #[inline(always)]
 pub fn source(list: u64, client: Address) -> Option<u32> {

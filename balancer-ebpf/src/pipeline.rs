@@ -29,7 +29,7 @@ use crate::{
     stage::{
         classify, decap, emit, encap,
         icmp::{self, Complaint},
-        length, mss, parse, reply, rewrite, select,
+        mss, parse, reply, rewrite, select,
     },
     value::{Carriage, Class, Envelope, Mss, Reply, Request, Sender, Tags},
 };
@@ -70,11 +70,11 @@ fn network<I: Ip + Header>(frame: &mut Frame, tags: Tags) -> Result<Carriage, Ve
         Class::Udp(request) => forward::<I, UdpHeader>(frame, &request, tags),
         Class::Overlay => Err(overlay::<I>(frame)),
         Class::Echo(length) => {
-            fit(frame, length)?;
+            cold::fit(frame, length)?;
             Err(icmp::echo::<I>(frame))
         }
         Class::Expired(length) => {
-            fit(frame, length)?;
+            cold::fit(frame, length)?;
             Err(cold::icmp_error::<I>(frame, Complaint::Expired))
         }
     }
@@ -87,7 +87,7 @@ where
     I: Ip + Header,
     T: Transport + Header,
 {
-    fit(frame, request.length)?;
+    cold::fit(frame, request.length)?;
     if request.service.flags & (SERVICE_CAREFUL | SERVICE_SOURCES) != 0 {
         cold::guard::<I>(frame, request.service_id)?;
     }
@@ -115,12 +115,6 @@ where
         traffic_class: request.traffic_class,
         packet_sum: encap::packet_sum::<I, T>(frame, host, request.length)?,
     })
-}
-
-/// Nothing behind the IP packet, and nothing of it missing.
-#[inline(always)]
-fn fit(frame: &mut Frame, length: u32) -> Result<(), Verdict> {
-    if length::fits(frame, length) { Ok(()) } else { cold::fit(frame, length) }
 }
 
 /// Without a backend the client is told at once.
@@ -169,7 +163,7 @@ where
     T: Transport + Header,
 {
     decap::run::<O, I>(frame, envelope)?;
-    fit(frame, sender.length)?;
+    cold::fit(frame, sender.length)?;
     rewrite::reply::<I, T>(frame, sender)?;
     if sender.syn && mss::run::<I>(frame, sender.segment_mtu) == Mss::Elsewhere {
         cold::mss::<I>(frame, size_of::<Link<I>>() as u32, sender.segment_mtu);

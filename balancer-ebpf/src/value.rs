@@ -8,9 +8,12 @@ use balancer_common::{
     range::{RangeKey, ReplyRangeKey},
     service::Address,
     source::SourceKey,
-    verdict::Reason,
+    verdict::{Reason, Verdict},
     wire::{quote::Quote, walk::Walk},
 };
+
+/// More than the fast program does.
+pub const CAREFUL: Verdict = Verdict::Careful(Reason::CarefulMissing);
 
 /// The VLAN tags a frame came with; words of [`VlanTag`](balancer_common::wire::vlan::VlanTag), 0 for none.
 #[derive(Clone, Copy)]

@@ -1,5 +1,7 @@
 //! ICMP (RFC 792) and ICMPv6 (RFC 4443): the 8 bytes they have in common.
 
+use super::ip::{Ip, PROTOCOL_ICMP};
+
 /// The 8-byte header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -38,6 +40,13 @@ impl IcmpKinds {
     pub const fn is_error(&self, kind: u8) -> bool {
         kind < 32 && self.errors >> kind & 1 != 0
     }
+}
+
+/// The types that belong to a version of IP.
+#[must_use]
+#[inline(always)]
+pub const fn kinds<I: Ip>() -> IcmpKinds {
+    if I::ICMP == PROTOCOL_ICMP { ICMP } else { ICMPV6 }
 }
 
 /// ICMP over IPv4.

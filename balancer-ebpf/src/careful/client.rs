@@ -18,11 +18,11 @@ use balancer_common::{
         tcp::TcpHeader,
         transport::Transport,
         udp::UdpHeader,
-        walk::{WALK_EXTENSIONS, WALK_MAY_FRAGMENT, WALK_OPTIONS, Walk},
+        walk::{WALK_MAY_FRAGMENT, Walk},
     },
 };
 
-use super::{IP_AT, Next};
+use super::{IP_AT, Next, count, tags};
 use crate::{
     cold,
     frame::{Frame, Header, global},
@@ -33,7 +33,7 @@ use crate::{
         icmp::{self, Complaint},
         length, parse, rewrite, select,
     },
-    value::{Carriage, Choice, Parcel, Scratch, Tags},
+    value::{Carriage, Choice, Parcel, Scratch},
 };
 
 /// What a packet is whose destination may be a VIP; how its headers lie stays in this CPU's room.
@@ -43,7 +43,10 @@ pub fn look<I: Ip>(frame: &Frame, ip: &I, walk: &mut Walk) -> Result<Next, Verdi
         return Err(Verdict::Pass(Reason::NotOurs));
     }
     *walk = ip.walk(frame, IP_AT).map_err(Verdict::Drop)?;
-    count(frame, walk);
+    count(walk);
+    if frame.first_buffer() < walk.transport {
+        maps::count_case(Case::HeadersSplit);
+    }
     if !length::holds(frame, walk.length) {
         return Err(Verdict::Drop(Reason::Truncated));
     }
@@ -59,19 +62,6 @@ pub fn look<I: Ip>(frame: &Frame, ip: &I, walk: &mut Walk) -> Result<Next, Verdi
         PROTOCOL_UDP => Next::Udp,
         _ => Next::Message,
     })
-}
-
-#[inline(always)]
-fn count(frame: &Frame, walk: &Walk) {
-    if walk.flags & WALK_OPTIONS != 0 {
-        maps::count_case(Case::IpOptions);
-    }
-    if walk.flags & WALK_EXTENSIONS != 0 {
-        maps::count_case(Case::ExtensionHeaders);
-    }
-    if frame.first_buffer() < walk.transport {
-        maps::count_case(Case::HeadersSplit);
-    }
 }
 
 global! { |frame|
@@ -153,7 +143,7 @@ where
     if service.port != service.port_last {
         maps::count_case(Case::PortRange);
     }
-    select::learn(service, service_id, handed_over());
+    select::learn(service, service_id, tags());
     *flow = FlowKey {
         client: ip.source(),
         vip: ip.destination(),
@@ -189,13 +179,6 @@ where
     }
 }
 
-/// The VLAN tags that the frame came with.
-#[inline(always)]
-fn handed_over() -> Tags {
-    let handover = maps::handed_over();
-    Tags { outer: handover.vlan_outer, inner: handover.vlan_inner }
-}
-
 #[inline(always)]
 fn complain(parcel: &mut Parcel, complaint: Complaint) -> Result<Next, Verdict> {
     parcel.complaint = complaint.word();
@@ -219,7 +202,7 @@ fn send<I: Ip + Header>(frame: &mut Frame, packet: Described<'_, I>) -> Result<N
         let entry = (backend.reference, FRAGMENT_FORWARD, parcel.hash.0);
         fragment::remember(key, entry, [parcel.service_id, service.project]);
     }
-    cut(frame, &walk)?;
+    cold::fit(frame, walk.length)?;
     if walk.protocol as u8 == PROTOCOL_TCP {
         translate::<I, TcpHeader>(frame, (ip, &walk), transport, (backend, host))?;
     } else {
@@ -261,7 +244,7 @@ fn later<I: Ip + Header>(frame: &mut Frame, packet: Described<'_, I>) -> Result<
     fragment::key(ip, &walk, 0, key);
     let Some(entry) = fragment::find(key) else { return Err(hold(frame, key)) };
     if entry.kind == FRAGMENT_ECHO {
-        cut(frame, &walk)?;
+        cold::fit(frame, walk.length)?;
         return Err(icmp::echo_of(frame, ip, None));
     }
     let backend_id = entry.backend & BackendRef::ID_MAX;
@@ -287,7 +270,7 @@ fn later<I: Ip + Header>(frame: &mut Frame, packet: Described<'_, I>) -> Result<
         oversized: u32::from(is_large),
         ..Parcel::FORWARDED
     };
-    cut(frame, &walk)?;
+    cold::fit(frame, walk.length)?;
     rewrite::forward_at::<I, UdpHeader>(ip, None, backend);
     frame.store_header(IP_AT, ip).ok_or(Verdict::Drop(Reason::Truncated))?;
     Ok(Next::Deliver)
@@ -296,7 +279,7 @@ fn later<I: Ip + Header>(frame: &mut Frame, packet: Described<'_, I>) -> Result<
 /// Gives the frame to the daemon as it came, tags included.
 #[inline(always)]
 fn hold(frame: &mut Frame, key: &FragmentKey) -> Verdict {
-    let tags = handed_over();
+    let tags = tags();
     if tags.any() && parse::push(frame, tags).is_none() {
         return Verdict::Drop(Reason::Headroom);
     }
@@ -309,12 +292,6 @@ pub(super) fn backend_and_host(backend_id: u32) -> Result<(&'static Backend, &'s
     let internal = Verdict::Drop(Reason::Internal);
     let backend = maps::backend(backend_id).ok_or(internal)?;
     Ok((backend, maps::host(backend.host).ok_or(internal)?))
-}
-
-/// Cuts padding off.
-#[inline(always)]
-pub(super) fn cut(frame: &mut Frame, walk: &Walk) -> Result<(), Verdict> {
-    if length::fits(frame, walk.length) { Ok(()) } else { cold::fit(frame, walk.length) }
 }
 
 /// Encapsulates a translated packet and sends it to its backend's host, or to the daemon that cuts it into fragments.

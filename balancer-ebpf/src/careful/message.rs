@@ -8,7 +8,7 @@ use balancer_common::{
     id::BackendRef,
     verdict::{Reason, Verdict},
     wire::{
-        icmp::IcmpHeader,
+        icmp::{IcmpHeader, kinds},
         ip::Ip,
         ipv4::Ipv4Header,
         ipv6::Ipv6Header,
@@ -19,7 +19,7 @@ use balancer_common::{
 
 use super::{
     IP_AT, Next,
-    client::{Described, backend_and_host, cut, described},
+    client::{Described, backend_and_host, described},
 };
 use crate::{
     cold,
@@ -53,7 +53,7 @@ fn message<I: Ip + Header>(frame: &mut Frame, packet: Described<'_, I>) -> Resul
     }
     let truncated = Verdict::Drop(Reason::Truncated);
     let icmp = frame.load_header::<IcmpHeader, _>(walk.transport, &mut *packet.transport).ok_or(truncated)?;
-    let kinds = icmp::kinds::<I>();
+    let kinds = kinds::<I>();
     if icmp.kind == kinds.echo_request {
         // The other fragments are answered only when this one was; no budget, no answer.
         if walk.is_fragment() {
@@ -62,7 +62,7 @@ fn message<I: Ip + Header>(frame: &mut Frame, packet: Described<'_, I>) -> Resul
                 return Err(Verdict::Drop(Reason::ErrorLimited));
             }
         }
-        cut(frame, &walk)?;
+        cold::fit(frame, walk.length)?;
         return Err(icmp::echo_of(frame, packet.ip, Some((walk.transport, icmp))));
     }
     if !kinds.is_error(icmp.kind) || walk.is_fragment() {
@@ -117,7 +117,7 @@ fn send<I: Ip + Header>(frame: &mut Frame, packet: Described<'_, I>) -> Result<N
     if walk.length > u32::from(host.inner_mtu) {
         return Err(Verdict::Drop(Reason::TooBig));
     }
-    cut(frame, &walk)?;
+    cold::fit(frame, walk.length)?;
     let ends = Ends { end: End::Source, old: &vip.1.vip, new: &backend.address, port: backend.port };
     error::translate::<I>(frame, walk.transport, quote, &ends)?;
     maps::count_case(Case::ErrorFromClient);

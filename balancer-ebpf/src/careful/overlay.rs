@@ -14,7 +14,7 @@ use balancer_common::{
     wire::{
         bytes::Bytes,
         ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader},
-        icmp::IcmpHeader,
+        icmp::{IcmpHeader, kinds},
         ip::{ECN_MASK, Ip, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP},
         ipv4::Ipv4Header,
         ipv6::Ipv6Header,
@@ -23,11 +23,11 @@ use balancer_common::{
         transport::Transport,
         udp::UdpHeader,
         vxlan::VxlanHeader,
-        walk::{WALK_EXTENSIONS, WALK_MAY_FRAGMENT, WALK_OPTIONS, Walk},
+        walk::{WALK_MAY_FRAGMENT, Walk},
     },
 };
 
-use super::{IP_AT, Next};
+use super::{IP_AT, Next, count};
 use crate::{
     cold,
     frame::{Frame, Header, Overlay, global},
@@ -37,7 +37,7 @@ use crate::{
         error::{self, Ends},
         fragment,
         icmp::{self, Complaint},
-        length, parse, reply, rewrite,
+        parse, reply, rewrite,
     },
     value::{Around, Parcel, Scratch, Tags},
 };
@@ -176,7 +176,7 @@ where
     let ports = [transport.source_port(), transport.destination_port()];
     let (any_id, any) = lookup::backend_or_range(ip, around.vni, T::PROTOCOL, ports[0]).ok_or(NOT_REPLY)?;
     check_gateway(frame, ip, any, around)?;
-    *reply = reply::key(any, ip.destination(), T::PROTOCOL, ports);
+    *reply = ReplyKey::of(any, ip.destination(), T::PROTOCOL, ports);
     let (backend_id, backend) = sender((any_id, any), around, reply)?;
     if !walk.is_fragment() && !transport.fits(end - walk.transport) {
         return Err(Verdict::Drop(Reason::Malformed));
@@ -216,16 +216,6 @@ where
     }
     maps::count_reply(backend.service, backend_id, walk.length);
     leave(parcel, backend_id, Reason::Replied)
-}
-
-#[inline(always)]
-fn count(walk: &Walk) {
-    if walk.flags & WALK_OPTIONS != 0 {
-        maps::count_case(Case::IpOptions);
-    }
-    if walk.flags & WALK_EXTENSIONS != 0 {
-        maps::count_case(Case::ExtensionHeaders);
-    }
 }
 
 /// Whether a container's packet goes to its clients by this gateway: to the gateway's MAC, but not to the gateway itself.
@@ -309,7 +299,7 @@ fn about_forwarded<I: Ip + Header>(frame: &mut Frame, origin: Origin<'_, I>) -> 
         return Err(NOT_REPLY);
     }
     let message = frame.load_header::<IcmpHeader, _>(walk.transport, room).ok_or(NOT_REPLY)?;
-    if walk.transport + size_of::<IcmpHeader>() as u32 > end || !icmp::kinds::<I>().is_error(message.kind) {
+    if walk.transport + size_of::<IcmpHeader>() as u32 > end || !kinds::<I>().is_error(message.kind) {
         return Err(NOT_REPLY);
     }
     let quoted = frame.load_header::<I, _>(walk.transport + QUOTE_AT, quoted_ip).ok_or(NOT_REPLY)?;
@@ -322,7 +312,7 @@ fn about_forwarded<I: Ip + Header>(frame: &mut Frame, origin: Origin<'_, I>) -> 
         return Err(NOT_REPLY);
     }
     check_gateway(frame, ip, any, around)?;
-    *reply = reply::key(any, quoted.source(), protocol, [container_port, client_port]);
+    *reply = ReplyKey::of(any, quoted.source(), protocol, [container_port, client_port]);
     let (backend_id, backend) = sender((any_id, any), around, reply)?;
     if ip.ttl() <= 1 {
         return Err(Verdict::Drop(Reason::ReplyTtl));
@@ -342,9 +332,7 @@ fn unwrap<I: Ip + Header>(frame: &mut Frame, ip: &mut I, walk: &Walk, around: &A
     let cut = around.at - IP_AT;
     decap::carry_ecn(ip, around.ecn as u8)?;
     frame.shrink_head(cut as usize).ok_or(Verdict::Drop(Reason::Internal))?;
-    if !length::fits(frame, walk.length) {
-        cold::fit(frame, walk.length)?;
-    }
+    cold::fit(frame, walk.length)?;
     frame.store_header(IP_AT, ip).ok_or(Verdict::Drop(Reason::Truncated))?;
     Ok(walk.transport - cut)
 }

@@ -4,7 +4,7 @@ use balancer_common::{
     service::SERVICE_RANGES,
     verdict::{Reason, Verdict},
     wire::{
-        icmp::{ICMP, ICMPV6, IcmpHeader},
+        icmp::{IcmpHeader, kinds},
         ip::{Ip, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP},
         tcp::TcpHeader,
         transport::Transport,
@@ -15,7 +15,7 @@ use balancer_common::{
 use crate::{
     frame::{Frame, Header, Link, Packet},
     lookup, maps,
-    value::{Class, Request},
+    value::{CAREFUL, Class, Request},
 };
 
 /// Decides what the packet behind the Ethernet header is.
@@ -74,9 +74,6 @@ fn hidden<I: Ip>(ip: &I) -> Verdict {
     if lookup::vip(ip).is_some() { CAREFUL } else { Verdict::Pass(Reason::NotOurs) }
 }
 
-/// More than this program does.
-const CAREFUL: Verdict = Verdict::Careful(Reason::CarefulMissing);
-
 #[inline(always)]
 fn is_overlay<I: Ip + Header>(frame: &Frame) -> bool {
     let (Some(packet), Some(gateway)) = (frame.view::<Packet<I, UdpHeader>>(0), maps::gateway()) else { return false };
@@ -86,7 +83,7 @@ fn is_overlay<I: Ip + Header>(frame: &Frame) -> bool {
 /// Echo requests are answered; errors may be about packets of ours.
 #[inline(always)]
 fn icmp<I: Ip + Header>(frame: &Frame, ip: &I) -> Result<Class, Verdict> {
-    let kinds = if I::ICMP == PROTOCOL_ICMP { ICMP } else { ICMPV6 };
+    let kinds = kinds::<I>();
     if lookup::vip(ip).is_none() {
         let to_vtep = maps::gateway().is_some_and(|gateway| ip.is_for_vtep(gateway));
         return Err(if to_vtep { CAREFUL } else { Verdict::Pass(Reason::NotOurs) });

@@ -224,7 +224,7 @@ fn is_current(backend: &Backend, reference: u32, flow: &Flow) -> bool {
 #[inline(always)]
 fn remember(table: FlowTable, key: &FlowKey, reference: u32, flow: &Flow) -> bool {
     let now = maps::now_ns();
-    if !is_affordable(flow, now) {
+    if !maps::afford([flow.service_id, flow.service.project], now) {
         return false;
     }
     let entry = FlowEntry { backend: reference, state: next_state(FLOW_OPEN, flow.signal), last_ns: now };
@@ -233,32 +233,17 @@ fn remember(table: FlowTable, key: &FlowKey, reference: u32, flow: &Flow) -> boo
     true
 }
 
-#[inline(always)]
-fn is_affordable(flow: &Flow, now_ns: u64) -> bool {
-    let affordable = maps::spend(flow.service_id, now_ns) && maps::spend(flow.service.project, now_ns);
-    if !affordable {
-        maps::count_case(Case::FlowStateless);
-    }
-    affordable
-}
-
 /// Several service ports publish this container port, so the reply says too little (case 12).
 #[inline(always)]
 fn remember_reply(key: &FlowKey, backend: &Backend, flow: &Flow) {
     let container_port = if backend.port == [0; 2] { key.vip_port } else { backend.port };
     let Some(scratch) = maps::scratch() else { return };
-    let reply = &mut scratch.reply;
-    *reply = ReplyKey {
-        container: backend.container,
-        client: key.client,
-        vni: backend.vni,
-        container_port,
-        client_port: key.client_port,
-        protocol: key.protocol,
-        reserved: [0; 7],
-    };
-    if maps::reply_flow(reply) != Some(backend.reference) && is_affordable(flow, maps::now_ns()) {
-        maps::remember_reply_flow(reply, backend.reference);
+    let room = &mut scratch.reply;
+    *room = ReplyKey::of(backend, key.client, key.protocol, [container_port, key.client_port]);
+    if maps::reply_flow(room) != Some(backend.reference)
+        && maps::afford([flow.service_id, flow.service.project], maps::now_ns())
+    {
+        maps::remember_reply_flow(room, backend.reference);
         maps::count_case(Case::ReplyRemembered);
     }
 }

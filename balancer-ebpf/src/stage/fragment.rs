@@ -30,8 +30,7 @@ pub fn key<I: Ip>(ip: &I, walk: &Walk, vni: u32, room: &mut FragmentKey) {
 pub fn remember(key: &FragmentKey, (backend, kind, hash): (u32, u32, u64), budgets: [u32; 2]) -> bool {
     maps::count_case(Case::FragmentFirst);
     let now = maps::now_ns();
-    if !(maps::spend(budgets[0], now) && maps::spend(budgets[1], now)) {
-        maps::count_case(Case::FlowStateless);
+    if !maps::afford(budgets, now) {
         return false;
     }
     let until_ns = now + FRAGMENT_LIFE_NS;

@@ -10,6 +10,7 @@ use balancer_common::{
 use crate::{
     frame::{Frame, Header, Link},
     maps,
+    value::CAREFUL,
 };
 
 /// Of a packet in the frame's first buffer. What the fast program cannot hash goes on in the careful one, which asks again.
@@ -18,7 +19,7 @@ pub fn run<I: Ip + Header>(frame: &Frame, service_id: u32) -> Result<(), Verdict
     let Some(link) = frame.view::<Link<I>>(0) else { return Err(Verdict::Drop(Reason::Truncated)) };
     let Some(service) = maps::service(service_id) else { return Err(Verdict::Drop(Reason::Internal)) };
     if service.flags & SERVICE_CAREFUL != 0 {
-        return Err(Verdict::Careful(Reason::CarefulMissing));
+        return Err(CAREFUL);
     }
     source(&link.ip, service_id, service.flags)
 }

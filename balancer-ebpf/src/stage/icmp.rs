@@ -6,7 +6,7 @@ use balancer_common::{
     verdict::{Reason, Verdict},
     wire::{
         ethernet::EthernetHeader,
-        icmp::{ICMP, ICMPV6, IcmpHeader, IcmpKinds},
+        icmp::{IcmpHeader, kinds},
         ip::{Ip, PROTOCOL_ICMP},
         quote::address_delta,
     },
@@ -18,21 +18,12 @@ use crate::{
     lookup, maps,
 };
 
-/// The types of this version.
-pub const fn kinds<I: Ip>() -> IcmpKinds {
-    if I::ICMP == PROTOCOL_ICMP { ICMP } else { ICMPV6 }
-}
-
 /// Echo request to a VIP (RFC 792, RFC 4443 section 4.1): the same bytes back under another type.
 #[inline(always)]
 pub fn echo<I: Ip + Header>(frame: &mut Frame) -> Verdict {
     let Some(packet) = frame.view_mut::<Packet<I, IcmpHeader>>(0) else { return Verdict::Drop(Reason::Truncated) };
     let length = packet.ip.packet_length().wrapping_sub(size_of::<I>() as u32);
-    let icmp = &mut packet.transport;
-    let old = u16::from_ne_bytes([icmp.kind, icmp.code]);
-    icmp.kind = kinds::<I>().echo_reply;
-    let delta = Delta::of_word(old, u16::from_ne_bytes([icmp.kind, icmp.code]));
-    icmp.checksum = delta.apply(u16::from_ne_bytes(icmp.checksum)).to_ne_bytes();
+    to_reply::<I>(&mut packet.transport);
     packet.ip.answer(I::ICMP, length as u16);
     packet.ethernet = packet.ethernet.swapped();
     Verdict::Transmit(Reason::EchoAnswered)
@@ -45,10 +36,7 @@ pub fn echo_of<I: Ip + Header>(frame: &mut Frame, ip: &mut I, icmp: Option<(u32,
     const ETHERNET: u32 = size_of::<EthernetHeader>() as u32;
     let truncated = Verdict::Drop(Reason::Truncated);
     if let Some((at, icmp)) = icmp {
-        let old = u16::from_ne_bytes([icmp.kind, icmp.code]);
-        icmp.kind = kinds::<I>().echo_reply;
-        let delta = Delta::of_word(old, u16::from_ne_bytes([icmp.kind, icmp.code]));
-        icmp.checksum = delta.apply(u16::from_ne_bytes(icmp.checksum)).to_ne_bytes();
+        to_reply::<I>(icmp);
         if frame.store_header(at, icmp).is_none() {
             return truncated;
         }
@@ -58,6 +46,14 @@ pub fn echo_of<I: Ip + Header>(frame: &mut Frame, ip: &mut I, icmp: Option<(u32,
     let Some(ethernet) = frame.view_mut::<EthernetHeader>(0).filter(|_| written.is_some()) else { return truncated };
     *ethernet = ethernet.swapped();
     Verdict::Transmit(Reason::EchoAnswered)
+}
+
+#[inline(always)]
+fn to_reply<I: Ip>(icmp: &mut IcmpHeader) {
+    let old = u16::from_ne_bytes([icmp.kind, icmp.code]);
+    icmp.kind = kinds::<I>().echo_reply;
+    let delta = Delta::of_word(old, u16::from_ne_bytes([icmp.kind, icmp.code]));
+    icmp.checksum = delta.apply(u16::from_ne_bytes(icmp.checksum)).to_ne_bytes();
 }
 
 /// Largest IP packet that carries an error: 576 bytes (RFC 1812 section 4.3.2.3), 1280 over IPv6 (RFC 4443 section 2.4 c).

@@ -1,10 +1,9 @@
 //! Turns an inner packet into the backend that sent it, found by (VNI, container address, port, protocol) without per-flow state (case 12).
 
 use balancer_common::{
-    abi::Backend,
     conntrack::ReplyKey,
     id::BackendRef,
-    service::{Address, BACKEND_AMBIGUOUS, GATEWAY_REPLY_RANGES},
+    service::{BACKEND_AMBIGUOUS, GATEWAY_REPLY_RANGES},
     verdict::{Reason, Verdict},
     wire::{
         ethernet::EthernetHeader,
@@ -19,7 +18,7 @@ use crate::{
     cold,
     frame::{Frame, Header, Link, Overlay, Packet},
     lookup, maps,
-    value::{Envelope, Reply, Sender, Tags},
+    value::{CAREFUL, Envelope, Reply, Sender, Tags},
 };
 
 /// Who sent the packet inside the envelope. What is not a reply is the kernel's VXLAN device's.
@@ -40,9 +39,6 @@ where
         _ => Err(Verdict::Pass(Reason::OverlayNotReply)),
     }
 }
-
-/// More than this program does.
-const CAREFUL: Verdict = Verdict::Careful(Reason::CarefulMissing);
 
 /// Where the inner Ethernet header stands.
 const fn inner_offset<O>() -> usize {
@@ -108,13 +104,6 @@ where
     })
 }
 
-/// A reply flow from the container's side, addresses mapped when IPv4.
-#[inline(always)]
-pub fn key(any: &Backend, client: Address, protocol: u8, [container_port, client_port]: [[u8; 2]; 2]) -> ReplyKey {
-    let (container, vni) = (any.container, any.vni);
-    ReplyKey { container, client, vni, container_port, client_port, protocol, reserved: [0; 7] }
-}
-
 /// Which of the service ports that publish this container port the flow came through: the id of its backend entry, 0 when
 /// it is not known.
 #[inline(always)]
@@ -131,5 +120,10 @@ pub fn remembered(key: &ReplyKey) -> u32 {
 pub fn remembered_plain<O: Ip + Header, I: Ip + Header>(frame: &Frame, any: u32, protocol: u8) -> u32 {
     let Some(packet) = frame.view::<Packet<I, UdpHeader>>(inner_offset::<O>()) else { return 0 };
     let Some(any) = maps::backend(any) else { return 0 };
-    remembered(&key(any, packet.ip.destination(), protocol, [packet.transport.source, packet.transport.destination]))
+    remembered(&ReplyKey::of(
+        any,
+        packet.ip.destination(),
+        protocol,
+        [packet.transport.source, packet.transport.destination],
+    ))
 }

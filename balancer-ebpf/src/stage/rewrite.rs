@@ -9,7 +9,7 @@ use balancer_common::{
 
 use crate::{
     frame::{Frame, Header, Packet},
-    value::{Choice, Request, Sender},
+    value::{CAREFUL, Choice, Request, Sender},
 };
 
 /// Destination and port become the container's; the client's address stays.
@@ -21,7 +21,7 @@ where
 {
     let backend = choice.backend;
     if request.length > u32::from(host.inner_mtu) {
-        return Err(Verdict::Careful(Reason::CarefulMissing));
+        return Err(CAREFUL);
     }
     let Some(packet) = frame.view_mut::<Packet<I, T>>(0) else { return Err(Verdict::Drop(Reason::Truncated)) };
     packet.ip.forward_to(&backend.address, Delta(backend.l3_delta));
